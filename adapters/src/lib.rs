@@ -1,0 +1,1 @@
+//! What connects the rules of `registrar-core` to the world. Each module is one adapter; adapters do not use each other.

@@ -1,0 +1,137 @@
+//! The DNS names of a pod.
+
+use std::{collections::BTreeSet, fmt};
+
+use crate::{
+    cluster::{EndpointsSnapshot, PodSnapshot},
+    entry::{DnsName, DnsNameError},
+    policy::DnsPolicy,
+};
+
+/// At most this many names an entry: they all land in one certificate.
+pub const MAX_DNS_NAMES: usize = 100;
+
+/// A name that was left out of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DroppedName {
+    /// No SPIRE Server would take it.
+    Illegal {
+        /// The name.
+        name: String,
+        /// Why.
+        error: DnsNameError,
+    },
+    /// This many more than [`MAX_DNS_NAMES`].
+    TooMany(usize),
+}
+
+impl fmt::Display for DroppedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DroppedName::Illegal { name, error } => {
+                write!(f, "DNS name {name:?} left out: {error}")
+            }
+            DroppedName::TooMany(n) => {
+                write!(
+                    f,
+                    "{n} DNS names left out: an entry gets at most {MAX_DNS_NAMES}"
+                )
+            }
+        }
+    }
+}
+
+/// All names that reach the pod, in the original registrar's order: the pod's own by address, then those through
+/// Services, sorted. Without an address there are none.
+pub fn pod_dns_names(
+    policy: &DnsPolicy,
+    pod: &PodSnapshot,
+    slices: &[&EndpointsSnapshot],
+) -> (Vec<DnsName>, Vec<DroppedName>) {
+    let DnsPolicy::AllPodNames { zone } = policy else {
+        return Default::default();
+    };
+    if pod.pod_ips.is_empty() {
+        return Default::default();
+    }
+    let namespace = &*pod.namespace;
+    let mut names: Vec<String> = Vec::new();
+    for ip in &pod.pod_ips {
+        let ip = dashed(ip);
+        names.push(format!("{ip}.{namespace}.pod.{zone}"));
+        names.push(format!("{ip}.{namespace}.pod"));
+    }
+    let mut through_services = BTreeSet::new();
+    for prefix in service_prefixes(pod, slices) {
+        for name in [
+            format!("{prefix}.{namespace}.svc.{zone}"),
+            format!("{prefix}.{namespace}.svc"),
+            format!("{prefix}.{namespace}"),
+            prefix,
+        ] {
+            through_services.insert(name);
+        }
+    }
+    names.extend(through_services);
+    checked(names)
+}
+
+fn service_prefixes(pod: &PodSnapshot, slices: &[&EndpointsSnapshot]) -> BTreeSet<String> {
+    let mut prefixes = BTreeSet::new();
+    for slice in slices.iter().filter(|s| s.namespace == pod.namespace) {
+        let Some(service) = slice.service.as_deref().filter(|s| !s.contains('.')) else {
+            continue;
+        };
+        let ours = slice
+            .endpoints
+            .iter()
+            .filter(|e| e.pod_name == pod.name && e.pod_namespace == pod.namespace);
+        for endpoint in ours {
+            prefixes.insert(service.to_owned());
+            match endpoint
+                .hostname
+                .as_deref()
+                .filter(|h| !h.is_empty() && !h.contains('.'))
+            {
+                Some(hostname) => {
+                    prefixes.insert(format!("{hostname}.{service}"));
+                }
+                None => {
+                    prefixes.insert(format!("{}.{service}", dashed(&endpoint.address)));
+                    if !pod.name.contains('.') {
+                        prefixes.insert(format!("{}.{service}", pod.name));
+                    }
+                }
+            }
+        }
+    }
+    prefixes
+}
+
+fn dashed(ip: &str) -> String {
+    ip.replace(['.', ':'], "-")
+}
+
+fn checked(candidates: Vec<String>) -> (Vec<DnsName>, Vec<DroppedName>) {
+    let mut names: Vec<DnsName> = Vec::with_capacity(candidates.len());
+    let mut seen = BTreeSet::new();
+    let mut dropped = Vec::new();
+    let mut too_many = 0;
+    for candidate in candidates {
+        if !seen.insert(candidate.clone()) {
+            continue;
+        }
+        match DnsName::new(&candidate) {
+            Ok(_) if names.len() >= MAX_DNS_NAMES => too_many += 1,
+            Ok(name) => names.push(name),
+            Err(error) => dropped.push(DroppedName::Illegal {
+                name: candidate,
+                error,
+            }),
+        }
+    }
+    if too_many > 0 {
+        dropped.push(DroppedName::TooMany(too_many));
+    }
+    (names, dropped)
+}

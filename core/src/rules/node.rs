@@ -1,0 +1,42 @@
+//! Nodes.
+
+use std::sync::Arc;
+
+use super::{Bundles, Decision, Note, Problem, SkipReason, federation};
+use crate::{
+    cluster::NodeSnapshot,
+    entry::{Entry, Selector, Selectors},
+    policy::{FEDERATES_WITH, NodePolicy, Policy},
+};
+
+/// The entry of a node: an alias that its agent matches, under which the pods' entries hang.
+pub fn decide_node(policy: &Policy, node: &NodeSnapshot, bundles: &Bundles) -> Decision {
+    if policy.nodes != NodePolicy::ByName {
+        return Decision::Skip(SkipReason::NodesHaveNone);
+    }
+    let spiffe_id = match policy.root.child(&node.name) {
+        Ok(id) => id,
+        Err(error) => {
+            return Decision::Invalid(Problem::IllegalNodeName {
+                name: node.name.clone(),
+                error,
+            });
+        }
+    };
+    let annotation = node.annotations.get(FEDERATES_WITH).map(|v| &**v);
+    let federation = federation(policy, annotation, bundles);
+    let selectors = Selectors::new([
+        Selector::new("k8s_psat", format!("agent_node_name:{}", node.name)),
+        Selector::new("k8s_psat", format!("cluster:{}", policy.cluster)),
+    ]);
+    let mut entry = Entry::new(spiffe_id, policy.server_id(), selectors);
+    entry.federates_with = federation.with;
+    Decision::Register {
+        entries: vec![Arc::new(entry)],
+        notes: federation
+            .dropped
+            .into_iter()
+            .map(Note::TrustDomain)
+            .collect(),
+    }
+}

@@ -1,0 +1,1 @@
+//! The integration tests: each runs on a real API server and a real SPIRE Server.
