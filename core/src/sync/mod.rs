@@ -1,1 +1,308 @@
-//! The step machine.
+//! The step machine: events in, calls and facts out. It holds the cluster as last seen, a mirror of our entries on the
+//! server, and what is under way between the two.
+//!
+//! A step first *observes* every event, then *acts*: while a slot is free and a subject wants a look, it decides what that
+//! subject should have, compares with the mirror, and puts the difference into a batch. Work is in proportion to what
+//! changed; nothing walks over all pods but a change of what all depend on.
+
+mod act;
+mod breaker;
+mod event;
+mod fact;
+mod flight;
+mod gate;
+mod mirror;
+mod observed;
+mod plan;
+mod queue;
+mod reply;
+mod scan;
+mod status;
+mod want;
+
+pub use event::{CallId, Event, Now, Step, TripId};
+pub use fact::{DeleteReason, Drift, Fact};
+pub use status::{NotReady, Status};
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    cluster::Kind,
+    entry::EntryId,
+    policy::{DnsPolicy, NodePolicy, ParentForm, Policy},
+    rules::{Bundles, Note, Problem, SkipReason, Subject},
+};
+use breaker::Breaker;
+use flight::{Flight, Staged};
+use gate::Gate;
+use mirror::Mirror;
+use observed::{Observed, Touched};
+use queue::{Queue, Urgency};
+use scan::{BundlePoll, Scan};
+
+/// Keeps the entries of one cluster right.
+///
+/// ```
+/// use registrar_core::{policy::Policy, sync::{Event, Reconciler}};
+/// use std::time::Duration;
+/// let policy = Policy::reconcile("example.org", "demo", "spire-k8s-registrar")?;
+/// let mut reconciler = Reconciler::new(policy, 7);
+/// let step = reconciler.step(Duration::ZERO, [Event::Leading(true)]);
+/// // It begins by reading what the server has.
+/// assert!(!step.calls.is_empty() && step.calls.iter().all(|(_, call)| !call.is_write()));
+/// # Ok::<(), registrar_core::spiffe::SpiffeError>(())
+/// ```
+#[derive(Debug)]
+pub struct Reconciler {
+    policy: Policy,
+    nonce: u64,
+    /// Counts steps, calls and acknowledgements: what is learnt later has a higher stamp.
+    stamp: u64,
+    issued_ids: u64,
+    observed: Observed,
+    mirror: Mirror,
+    bundles: Bundles,
+    queue: Queue,
+    staged: VecDeque<Staged>,
+    flights: BTreeMap<CallId, Flight>,
+    batch_limit: usize,
+    breaker: Breaker,
+    gate: Gate,
+    scan: Scan,
+    bundle_poll: BundlePoll,
+    leading: bool,
+    paused: bool,
+    began: bool,
+    first_sync_done: bool,
+    last_compared: Option<Now>,
+    held: BTreeMap<Subject, Problem>,
+    skipped: BTreeMap<Subject, SkipReason>,
+    notes: BTreeMap<Subject, Vec<Note>>,
+    federating: BTreeSet<Subject>,
+    refused: BTreeSet<Subject>,
+    /// Subjects whose object's end was watched, and that may still have entries.
+    ended: BTreeSet<Subject>,
+    foreign: BTreeSet<EntryId>,
+    facts: Vec<Fact>,
+}
+
+impl Reconciler {
+    /// A machine that knows nothing yet, is not leading, and writes nothing until it is told to lead.
+    ///
+    /// `nonce` must differ in every process: entry IDs are made from it.
+    pub fn new(policy: Policy, nonce: u64) -> Self {
+        Self {
+            policy,
+            nonce,
+            stamp: 0,
+            issued_ids: 0,
+            observed: Observed::default(),
+            mirror: Mirror::default(),
+            bundles: Bundles::default(),
+            queue: Queue::default(),
+            staged: VecDeque::new(),
+            flights: BTreeMap::new(),
+            batch_limit: flight::FIRST_BATCH,
+            breaker: Breaker::default(),
+            gate: Gate::default(),
+            scan: Scan::default(),
+            bundle_poll: BundlePoll::default(),
+            leading: false,
+            paused: false,
+            began: false,
+            first_sync_done: false,
+            last_compared: None,
+            held: BTreeMap::new(),
+            skipped: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            federating: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            facts: Vec::new(),
+        }
+    }
+
+    /// The policy it works by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The kinds of objects that must be watched under this policy.
+    pub fn kinds(policy: &Policy) -> Vec<Kind> {
+        let mut kinds = vec![Kind::Pod];
+        if policy.nodes == NodePolicy::ByName || policy.pods.parent == ParentForm::Agent {
+            kinds.push(Kind::Node);
+        }
+        if policy.pods.dns != DnsPolicy::None {
+            kinds.push(Kind::EndpointSlice);
+        }
+        kinds
+    }
+
+    /// Takes in what happened and says what to do. `now` never goes back.
+    pub fn step(&mut self, now: Now, events: impl IntoIterator<Item = Event>) -> Step {
+        self.stamp += 1;
+        let mut calls = Vec::new();
+        for event in events {
+            self.observe(now, event);
+        }
+        self.queue.wake(now);
+        self.act(now, &mut calls);
+        Step {
+            calls,
+            facts: std::mem::take(&mut self.facts),
+            wake_at: self.wake_at(now),
+        }
+    }
+
+    fn observe(&mut self, now: Now, event: Event) {
+        let mut touched = Touched::default();
+        match event {
+            Event::RelistBegan(kind) => self.observed.relist_began(kind),
+            Event::Listed(object) | Event::Applied(object) => {
+                self.observed.apply(&self.policy, object, &mut touched);
+            }
+            Event::RelistDone(kind) => {
+                if !self.observed.is_synced(kind) {
+                    self.facts.push(Fact::Synced(kind));
+                }
+                self.observed.relist_done(kind, &mut touched);
+                // What was kept because the kind was not fully known may be decided now.
+                if self.began && self.observed.proves_absence(kind) {
+                    self.look_at_unexplained(now);
+                }
+            }
+            Event::Deleted(key, uid) => self.observed.delete(&key, &uid, &mut touched),
+            Event::Undecodable {
+                kind,
+                key,
+                uid,
+                why,
+            } => {
+                let blind =
+                    self.observed
+                        .undecodable(kind, key.as_ref(), uid.as_ref(), &why, &mut touched);
+                if blind {
+                    self.facts.push(Fact::Blind { kind, why });
+                }
+            }
+            Event::Replied(id, reply) => self.replied(now, id, reply),
+            Event::Leading(leading) => {
+                if leading && !self.leading && self.scan.has_completed() {
+                    // Another replica wrote meanwhile: creates go at once, the rest after the mirror is read again.
+                    self.scan.restart();
+                }
+                self.leading = leading;
+            }
+            Event::Paused(paused) => self.paused = paused,
+            Event::ConfirmDeletes(trip) => {
+                for subject in self.breaker.confirm(trip, &mut self.facts) {
+                    self.queue.mark(&subject, Urgency::Gone, now);
+                }
+            }
+        }
+        for subject in touched.ended {
+            if self.mirror.has(&subject) || self.queue.get(&subject).is_some() {
+                self.ended.insert(subject);
+            }
+        }
+        for subject in touched.subjects {
+            let urgency = self.urgency_of(&subject);
+            self.queue.mark(&subject, urgency, now);
+        }
+    }
+
+    fn urgency_of(&self, subject: &Subject) -> Urgency {
+        let exists = match subject {
+            Subject::Node(name) => self.observed.node(name).is_some(),
+            pod => self.observed.pod(pod).is_some(),
+        };
+        match (exists, subject) {
+            (false, _) => Urgency::Gone,
+            (true, _) if self.mirror.has(subject) => Urgency::Changed,
+            (true, Subject::Node(_)) => Urgency::Node,
+            (true, _) => Urgency::New,
+        }
+    }
+
+    /// Wants a look at every subject that has an entry but no object.
+    fn look_at_unexplained(&mut self, now: Now) {
+        let subjects: Vec<Subject> = self
+            .mirror
+            .subjects()
+            .filter(|s| self.urgency_of(s) == Urgency::Gone)
+            .cloned()
+            .collect();
+        for subject in subjects {
+            self.queue.mark(&subject, Urgency::Gone, now);
+        }
+    }
+
+    /// Whether everything that decisions depend on has been read once.
+    fn inputs_complete(&self) -> bool {
+        self.scan.has_completed()
+            && self.bundle_poll.attempted
+            && Self::kinds(&self.policy)
+                .into_iter()
+                .all(|k| self.observed.is_synced(k))
+    }
+
+    fn wake_at(&self, now: Now) -> Option<Now> {
+        let server = |at: Option<Now>| match (at, self.gate.opens_at()) {
+            (Some(at), Some(opens)) => Some(at.max(opens)),
+            (at, _) => at,
+        };
+        let waiting = (self.queue.len() > 0 || !self.staged.is_empty()).then_some(now);
+        [
+            self.queue.next_retry(),
+            self.breaker.next_expiry(),
+            server(self.scan.next_at()),
+            server(self.bundle_poll.next_at()),
+            // Without a reply under way nothing else would wake us when the gate opens.
+            waiting.and_then(|_| self.gate.opens_at()),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|at| at.max(now + Duration::from_millis(1)))
+        .min()
+    }
+
+    fn next_entry_id(&mut self) -> EntryId {
+        self.issued_ids += 1;
+        self.policy.entry_ids.issue(self.nonce, self.issued_ids)
+    }
+
+    fn note_left_out(&mut self, subject: &Subject, uid: &crate::cluster::Uid, notes: Vec<Note>) {
+        let before = self
+            .notes
+            .get(subject)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        for note in notes.iter().filter(|n| !before.contains(n)) {
+            self.facts.push(Fact::LeftOut {
+                subject: subject.clone(),
+                uid: uid.clone(),
+                note: note.clone(),
+            });
+        }
+        if notes.is_empty() {
+            self.notes.remove(subject);
+        } else {
+            self.notes.insert(subject.clone(), notes);
+        }
+    }
+
+    /// Everything we remember about a subject that has no object any more.
+    fn forget(&mut self, subject: &Subject) {
+        self.held.remove(subject);
+        self.skipped.remove(subject);
+        self.notes.remove(subject);
+        self.federating.remove(subject);
+        self.refused.remove(subject);
+        self.ended.remove(subject);
+    }
+}

@@ -1,0 +1,279 @@
+//! Acting: looks at the subjects that want it, and turns differences into operations.
+
+use super::{
+    CallId, DeleteReason, Fact, Now, Reconciler,
+    plan::{Operation, Want, diff},
+    queue::Urgency,
+};
+use crate::{
+    entry::{Entry, EntryId, Field},
+    policy::ParentForm,
+    ports::SpireCall,
+    rules::Subject,
+};
+
+impl Reconciler {
+    pub(super) fn act(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
+        self.poll_bundles(now, calls);
+        self.scan_on(now, calls);
+        if !self.began {
+            if !self.inputs_complete() {
+                return;
+            }
+            self.began = true;
+            self.look_at_unexplained(now);
+        }
+        if !self.leading || self.paused {
+            return;
+        }
+        loop {
+            self.send_staged(now, calls);
+            // Look ahead no further than the free slots can carry: what waits longer may have changed by then.
+            let room = self.free_slots() * self.batch_limit;
+            let can_send = self.gate.is_open(now, self.flights.len());
+            if !can_send || self.staged.len() >= room {
+                break;
+            }
+            let mut looked = false;
+            while self.staged.len() < room
+                && let Some((subject, urgency)) = self.queue.pop()
+            {
+                looked = true;
+                self.look_at(&subject, urgency, now);
+            }
+            if !looked {
+                break;
+            }
+        }
+        self.finish_first_sync();
+        if self.judge_deletes(now) {
+            self.act(now, calls);
+        }
+    }
+
+    /// Decides what one subject should have, and stages what is next for it.
+    fn look_at(&mut self, subject: &Subject, urgency: Urgency, now: Now) {
+        if self.read_doubtful(subject) {
+            return;
+        }
+        match self.want(subject) {
+            Want::Unknown => self.queue.rest(subject),
+            Want::Hold { owner } => self.hold_entries(subject, owner),
+            Want::Nothing(reason) => self.remove_entries(subject, reason),
+            Want::Entries { entries, owner } => {
+                if !self.scan.is_fresh() && self.mirror.has(subject) {
+                    // Another replica may have changed it: compare when the mirror is read again.
+                    self.scan.postpone(subject.clone());
+                    self.queue.rest(subject);
+                    return;
+                }
+                self.converge(subject, &entries, &owner, urgency, now);
+            }
+        }
+    }
+
+    /// Whether an unanswered write must be cleared up first.
+    fn read_doubtful(&mut self, subject: &Subject) -> bool {
+        let Some(work) = self.queue.get(subject) else {
+            return false;
+        };
+        let ids: Vec<EntryId> = work.doubtful.iter().cloned().collect();
+        for id in &ids {
+            self.stage(subject, Operation::Read { id: id.clone() });
+        }
+        !ids.is_empty()
+    }
+
+    fn converge(
+        &mut self,
+        subject: &Subject,
+        entries: &[std::sync::Arc<Entry>],
+        owner: &crate::cluster::Uid,
+        urgency: Urgency,
+        _now: Now,
+    ) {
+        let records: Vec<_> = self.mirror.of(subject).collect();
+        let policy = &self.policy;
+        let diff = diff(entries, &records, |record, entry| {
+            // An entry that only its ID shows to be ours under its new parent must have such an ID.
+            policy.pods.parent != ParentForm::Agent
+                || entry.parent_id.is_under(&policy.root)
+                || entry.parent_id == policy.server_id()
+                || policy.entry_ids.made(&record.entry.id)
+        });
+        let kept = diff
+            .right
+            .iter()
+            .chain(diff.update.iter().map(|(id, ..)| id));
+        for id in kept {
+            self.breaker.pardon(id);
+        }
+        for id in &diff.right {
+            let news = self.mirror.get(id).is_some_and(|r| r.owner.is_none());
+            if news && urgency != Urgency::Resync {
+                self.facts.push(Fact::Adopted {
+                    subject: subject.clone(),
+                    id: id.clone(),
+                });
+            }
+            self.mirror.set_owner(id, owner);
+        }
+        let complete = diff.update.is_empty() && diff.create.is_empty();
+        for (id, entry, mask) in diff.update {
+            if mask.contains(Field::ParentId) && self.parent_is_pending(subject, &entry) {
+                // The node's acknowledgement brings the pod back.
+                continue;
+            }
+            let owner = owner.clone();
+            self.stage(
+                subject,
+                Operation::Update {
+                    id,
+                    entry,
+                    mask,
+                    owner,
+                },
+            );
+        }
+        for entry in diff.create {
+            let id = self.next_entry_id();
+            self.stage(
+                subject,
+                Operation::Create {
+                    id,
+                    entry,
+                    owner: owner.clone(),
+                },
+            );
+        }
+        if complete {
+            self.ended.remove(subject);
+            self.refused.remove(subject);
+            for id in diff.surplus {
+                self.stage(
+                    subject,
+                    Operation::Delete {
+                        id,
+                        reason: DeleteReason::Surplus,
+                    },
+                );
+            }
+        }
+        self.queue.rest(subject);
+    }
+
+    /// Whether the node's entry that this one would hang under is still to be made.
+    fn parent_is_pending(&self, subject: &Subject, entry: &Entry) -> bool {
+        let Some(node) = self.observed.pod(subject).and_then(|p| p.node_name.clone()) else {
+            return false;
+        };
+        let node_subject = Subject::Node(node.clone());
+        self.policy.pods.parent == ParentForm::NodeAlias
+            && self.observed.node(&node).is_some()
+            && !self.refused.contains(&node_subject)
+            && !self
+                .mirror
+                .of(&node_subject)
+                .any(|r| r.entry.spiffe_id == entry.parent_id)
+    }
+
+    fn hold_entries(&mut self, subject: &Subject, owner: Option<crate::cluster::Uid>) {
+        let former = self.ended.contains(subject);
+        let ids: Vec<(EntryId, bool)> = self
+            .mirror
+            .of(subject)
+            .map(|r| {
+                let of_former = match (&r.owner, &owner) {
+                    (Some(was), Some(is)) => was != is,
+                    (None, _) => former,
+                    (Some(_), None) => false,
+                };
+                (r.entry.id.clone(), of_former)
+            })
+            .collect();
+        for (id, of_former) in ids {
+            if of_former {
+                self.stage(
+                    subject,
+                    Operation::Delete {
+                        id,
+                        reason: DeleteReason::FormerObject,
+                    },
+                );
+                continue;
+            }
+            self.breaker.pardon(&id);
+            if let Some(owner) = &owner {
+                self.mirror.set_owner(&id, owner);
+            }
+        }
+        self.refused.remove(subject);
+        if self.queue.get(subject).is_some_and(|w| w.in_flight == 0) {
+            self.ended.remove(subject);
+        }
+        self.queue.rest(subject);
+    }
+
+    fn remove_entries(&mut self, subject: &Subject, reason: DeleteReason) {
+        let ids: Vec<EntryId> = self
+            .mirror
+            .of(subject)
+            .map(|r| r.entry.id.clone())
+            .collect();
+        if ids.is_empty() {
+            if !matches!(reason, DeleteReason::Skipped(_)) {
+                self.forget(subject);
+            }
+            self.ended.remove(subject);
+            self.refused.remove(subject);
+        } else if !self.scan.is_fresh() {
+            self.scan.postpone(subject.clone());
+        } else {
+            for id in ids {
+                if reason.is_proven() || self.breaker.condemn(&id, subject, reason) {
+                    self.stage(subject, Operation::Delete { id, reason });
+                }
+            }
+        }
+        self.queue.rest(subject);
+    }
+
+    fn finish_first_sync(&mut self) {
+        if !self.first_sync_done && self.scan.is_fresh() && self.is_settled() {
+            self.first_sync_done = true;
+            self.facts.push(Fact::FirstSyncDone);
+        }
+    }
+
+    /// Whether every object that wants an entry has it, or was refused.
+    fn is_settled(&self) -> bool {
+        self.queue.waiting_objects() == 0
+            && self.queue.all().all(|(s, w)| {
+                w.in_flight == 0 && (self.refused.contains(s) || w.failures >= 3)
+                    || self.urgency_of(s) == Urgency::Gone
+            })
+    }
+
+    /// When all that is to go is known, lets the breaker decide. Returns whether there is more to do now.
+    fn judge_deletes(&mut self, now: Now) -> bool {
+        if self.breaker.is_empty() && self.breaker.tripped().is_none() {
+            return false;
+        }
+        let all_looked_at = self.queue.len() == 0;
+        if !self.first_sync_done || !self.scan.is_fresh() || !all_looked_at {
+            return false;
+        }
+        let owned = self.mirror.len();
+        let released = self.breaker.judge(
+            self.policy.max_deletes,
+            owned,
+            self.nonce,
+            now,
+            &mut self.facts,
+        );
+        for subject in &released {
+            self.queue.mark(subject, Urgency::Gone, now);
+        }
+        !released.is_empty()
+    }
+}

@@ -1,0 +1,71 @@
+//! What goes into a step and what comes out of it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::Fact;
+use crate::{
+    cluster::{Kind, Object, ObjectKey, Uid},
+    ports::{SpireCall, SpireReply},
+};
+
+/// Time since some fixed moment of this process, from a monotonic clock.
+pub type Now = Duration;
+
+/// Names a call between its effect and its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// Names one trip of the mass-delete breaker; what an operator confirms.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TripId(pub Arc<str>);
+
+impl std::fmt::Display for TripId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Something that happened outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A full list of this kind begins; what it does not contain by [`Event::RelistDone`] is absent.
+    RelistBegan(Kind),
+    /// An object of the list.
+    Listed(Object),
+    /// The list of this kind is complete: every page was read.
+    RelistDone(Kind),
+    /// A watched object was made or changed.
+    Applied(Object),
+    /// A watched object was deleted: this very one is gone.
+    Deleted(ObjectKey, Uid),
+    /// An object that is there, but cannot be read.
+    Undecodable {
+        /// Its kind.
+        kind: Kind,
+        /// Which, if at least that can be read.
+        key: Option<ObjectKey>,
+        /// Its UID, if that can be read.
+        uid: Option<Uid>,
+        /// Why it cannot.
+        why: Arc<str>,
+    },
+    /// The answer to a call.
+    Replied(CallId, SpireReply),
+    /// Whether this replica may write from now on.
+    Leading(bool),
+    /// Whether an operator stopped all writing.
+    Paused(bool),
+    /// An operator confirms the deletes of a trip; `None` confirms whichever there is.
+    ConfirmDeletes(Option<TripId>),
+}
+
+/// What a step asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Calls to perform. Each is to be answered by one [`Event::Replied`].
+    pub calls: Vec<(CallId, SpireCall)>,
+    /// What happened, in order.
+    pub facts: Vec<Fact>,
+    /// When to step again at the latest, even without an event.
+    pub wake_at: Option<Now>,
+}

@@ -1,0 +1,174 @@
+//! Our entries on the server, as last read or acknowledged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    cluster::Uid,
+    entry::{EntryId, RegisteredEntry},
+    rules::Subject,
+};
+
+/// One entry of ours.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) entry: RegisteredEntry,
+    pub(super) subject: Subject,
+    /// The object that the entry was made for or confirmed for; unknown after a restart, until its object is decided.
+    pub(super) owner: Option<Uid>,
+    /// When we last learnt of it, by the machine's own count: what was asked before cannot be newer.
+    touched: u64,
+    /// The last scan that found it.
+    pub(super) scan: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Mirror {
+    records: BTreeMap<EntryId, Record>,
+    by_subject: BTreeMap<Subject, BTreeSet<EntryId>>,
+    /// Deleted while a list was under way that may still show them.
+    deleted: BTreeMap<EntryId, u64>,
+}
+
+/// What a reading of the server changed in the mirror.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    New,
+    Changed,
+}
+
+impl Mirror {
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn get(&self, id: &EntryId) -> Option<&Record> {
+        self.records.get(id)
+    }
+
+    /// The entries of a subject, lowest ID first.
+    pub(super) fn of(&self, subject: &Subject) -> impl Iterator<Item = &Record> {
+        self.by_subject
+            .get(subject)
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.records.get(id))
+    }
+
+    pub(super) fn has(&self, subject: &Subject) -> bool {
+        self.by_subject.contains_key(subject)
+    }
+
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.by_subject.keys()
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
+    }
+
+    pub(super) fn set_owner(&mut self, id: &EntryId, owner: &Uid) {
+        if let Some(record) = self.records.get_mut(id)
+            && record.owner.as_ref() != Some(owner)
+        {
+            record.owner = Some(owner.clone());
+        }
+    }
+
+    /// What the server just acknowledged or answered.
+    pub(super) fn put(
+        &mut self,
+        entry: RegisteredEntry,
+        subject: Subject,
+        owner: Option<Uid>,
+        stamp: u64,
+    ) {
+        let id = entry.id.clone();
+        let scan = self.records.get(&id).map_or(0, |r| r.scan);
+        if let Some(old) = self.records.get(&id)
+            && old.subject != subject
+        {
+            self.unlink(&id);
+        }
+        self.deleted.remove(&id);
+        self.by_subject
+            .entry(subject.clone())
+            .or_default()
+            .insert(id.clone());
+        self.records.insert(
+            id,
+            Record {
+                entry,
+                subject,
+                owner,
+                touched: stamp,
+                scan,
+            },
+        );
+    }
+
+    fn unlink(&mut self, id: &EntryId) {
+        if let Some(record) = self.records.get(id)
+            && let Some(ids) = self.by_subject.get_mut(&record.subject)
+        {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_subject.remove(&record.subject);
+            }
+        }
+    }
+
+    /// The entry is not on the server any more, or not ours.
+    pub(super) fn remove(&mut self, id: &EntryId, stamp: u64) -> Option<Record> {
+        self.unlink(id);
+        self.deleted.insert(id.clone(), stamp);
+        self.records.remove(id)
+    }
+
+    /// An entry as a list that was asked for at `asked` shows it. What we learnt since is newer and stays.
+    pub(super) fn read(
+        &mut self,
+        entry: RegisteredEntry,
+        subject: Subject,
+        asked: u64,
+        scan: u64,
+    ) -> Change {
+        if self.deleted.get(&entry.id).is_some_and(|at| *at >= asked) {
+            return Change::None;
+        }
+        if let Some(record) = self.records.get_mut(&entry.id) {
+            record.scan = scan;
+            if record.touched >= asked {
+                return Change::None;
+            }
+            // The time of creation is not ours to compare; we do not know it of what we made ourselves.
+            record.entry.created_at = entry.created_at;
+            if record.entry == entry {
+                return Change::None;
+            }
+            let owner = record.owner.clone();
+            self.put(entry, subject, owner, asked);
+            return Change::Changed;
+        }
+        let id = entry.id.clone();
+        self.put(entry, subject, None, asked);
+        if let Some(record) = self.records.get_mut(&id) {
+            record.scan = scan;
+        }
+        Change::New
+    }
+
+    /// Entries that a complete scan, begun at `begun`, should have found and did not.
+    pub(super) fn missing_after(&self, scan: u64, begun: u64) -> Vec<EntryId> {
+        self.records
+            .iter()
+            .filter(|(_, r)| r.scan != scan && r.touched < begun)
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// No list is under way that was asked for before `stamp`: what was deleted before can be forgotten.
+    pub(super) fn forget_deleted(&mut self, stamp: u64) {
+        self.deleted.retain(|_, at| *at >= stamp);
+    }
+}

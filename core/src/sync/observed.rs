@@ -1,0 +1,369 @@
+//! The cluster as last seen: objects, the indexes between them, and how far each kind is known.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    cluster::{EndpointsSnapshot, Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
+    policy::Policy,
+    rules::{Subject, subject_of_pod},
+};
+
+/// Namespace and name.
+type Name = (Arc<str>, Arc<str>);
+
+/// How far one kind is known.
+#[derive(Debug, Default)]
+struct Knowledge {
+    /// Listed completely at least once.
+    synced: bool,
+    /// While a list is under way: what it held so far.
+    relist: Option<BTreeSet<Name>>,
+    /// Whether an object without a readable UID is there, since the list under way or the last one.
+    blind: bool,
+    blind_in_relist: bool,
+}
+
+/// The subjects whose decision may have changed, and those whose object's end was watched.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    pub(super) subjects: Vec<Subject>,
+    pub(super) ended: Vec<Subject>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    pods: BTreeMap<Subject, PodSnapshot>,
+    nodes: BTreeMap<Arc<str>, NodeSnapshot>,
+    slices: BTreeMap<Name, EndpointsSnapshot>,
+    pods_of_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
+    slices_of_pod: BTreeMap<Name, BTreeSet<Name>>,
+    unreadable: BTreeMap<Subject, Arc<str>>,
+    kinds: BTreeMap<Kind, Knowledge>,
+}
+
+impl Observed {
+    pub(super) fn pod(&self, subject: &Subject) -> Option<&PodSnapshot> {
+        self.pods.get(subject)
+    }
+
+    pub(super) fn node(&self, name: &str) -> Option<&NodeSnapshot> {
+        self.nodes.get(name)
+    }
+
+    pub(super) fn unreadable(&self, subject: &Subject) -> Option<&Arc<str>> {
+        self.unreadable.get(subject)
+    }
+
+    pub(super) fn pods_on(&self, node: &str) -> impl Iterator<Item = &Subject> {
+        self.pods_of_node.get(node).into_iter().flatten()
+    }
+
+    pub(super) fn slices_of(&self, pod: &PodSnapshot) -> Vec<&EndpointsSnapshot> {
+        let name = (pod.namespace.clone(), pod.name.clone());
+        let names = self.slices_of_pod.get(&name).into_iter().flatten();
+        names.filter_map(|n| self.slices.get(n)).collect()
+    }
+
+    pub(super) fn is_synced(&self, kind: Kind) -> bool {
+        self.kinds.get(&kind).is_some_and(|k| k.synced)
+    }
+
+    /// Whether the absence of an object of this kind is known when it is not here.
+    pub(super) fn proves_absence(&self, kind: Kind) -> bool {
+        self.kinds
+            .get(&kind)
+            .is_some_and(|k| k.synced && !k.blind && !k.blind_in_relist)
+    }
+
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.nodes.len(), self.pods.len())
+    }
+
+    pub(super) fn relist_began(&mut self, kind: Kind) {
+        let knowledge = self.kinds.entry(kind).or_default();
+        knowledge.relist = Some(BTreeSet::new());
+        knowledge.blind_in_relist = false;
+    }
+
+    /// Everything of this kind that the list did not hold is absent.
+    pub(super) fn relist_done(&mut self, kind: Kind, touched: &mut Touched) {
+        let knowledge = self.kinds.entry(kind).or_default();
+        knowledge.synced = true;
+        knowledge.blind = knowledge.blind_in_relist;
+        let Some(seen) = knowledge.relist.take() else {
+            return;
+        };
+        match kind {
+            Kind::Pod => {
+                let absent: Vec<Subject> = self
+                    .pods
+                    .iter()
+                    .filter(|(_, p)| !seen.contains(&(p.namespace.clone(), p.name.clone())))
+                    .map(|(s, _)| s.clone())
+                    .collect();
+                for subject in absent {
+                    self.remove_pod(&subject, touched);
+                }
+                self.forget_unreadable(&seen, touched);
+            }
+            Kind::Node => {
+                let empty: Arc<str> = "".into();
+                let absent: Vec<Arc<str>> = self
+                    .nodes
+                    .keys()
+                    .filter(|n| !seen.contains(&(empty.clone(), (*n).clone())))
+                    .cloned()
+                    .collect();
+                for name in absent {
+                    self.remove_node(&name, touched);
+                }
+                self.forget_unreadable(&seen, touched);
+            }
+            Kind::EndpointSlice => {
+                let absent: Vec<Name> = self
+                    .slices
+                    .keys()
+                    .filter(|n| !seen.contains(*n))
+                    .cloned()
+                    .collect();
+                for name in absent {
+                    self.replace_slice(&name, None, touched);
+                }
+            }
+        }
+    }
+
+    fn forget_unreadable(&mut self, seen: &BTreeSet<Name>, touched: &mut Touched) {
+        self.unreadable.retain(|subject, _| {
+            let name = match subject {
+                Subject::Pod(namespace, name) => (namespace.clone(), name.clone()),
+                Subject::Node(name) => (Arc::from(""), name.clone()),
+                // Known by UID only: its pod comes with the list, or is gone.
+                Subject::PodUid(_) => return true,
+            };
+            let keep = seen.contains(&name);
+            if !keep {
+                touched.subjects.push(subject.clone());
+            }
+            keep
+        });
+    }
+
+    /// An object as it is now, from a list or a watch.
+    pub(super) fn apply(&mut self, policy: &Policy, object: Object, touched: &mut Touched) {
+        let key = object.key();
+        self.seen(&key);
+        match object {
+            Object::Pod(pod) => self.apply_pod(policy, pod, touched),
+            Object::Node(node) => self.apply_node(node, touched),
+            Object::EndpointSlice(slice) => {
+                let name = (slice.namespace.clone(), slice.name.clone());
+                self.replace_slice(&name, Some(slice), touched);
+            }
+        }
+    }
+
+    fn seen(&mut self, key: &ObjectKey) {
+        if let Some(relist) = self.kinds.entry(key.kind).or_default().relist.as_mut() {
+            relist.insert((key.namespace.clone(), key.name.clone()));
+        }
+    }
+
+    fn apply_pod(&mut self, policy: &Policy, pod: PodSnapshot, touched: &mut Touched) {
+        let subject = subject_of_pod(policy, &pod);
+        let readable = self.unreadable.remove(&subject).is_some();
+        let old = self.pods.get(&subject);
+        if !readable && old == Some(&pod) {
+            return;
+        }
+        let moved_from = old
+            .and_then(|o| o.node_name.clone())
+            .filter(|n| Some(n) != pod.node_name.as_ref());
+        if let Some(node) = &pod.node_name {
+            self.pods_of_node
+                .entry(node.clone())
+                .or_default()
+                .insert(subject.clone());
+        }
+        if let Some(node) = moved_from {
+            self.leave_node(&node, &subject, touched);
+        }
+        self.pods.insert(subject.clone(), pod);
+        touched.subjects.push(subject);
+    }
+
+    fn leave_node(&mut self, node: &Arc<str>, subject: &Subject, touched: &mut Touched) {
+        if let Some(pods) = self.pods_of_node.get_mut(node) {
+            pods.remove(subject);
+            if pods.is_empty() {
+                self.pods_of_node.remove(node);
+                // The entry of a node whose object is gone stays as long as a living pod names it.
+                touched.subjects.push(Subject::Node(node.clone()));
+            }
+        }
+    }
+
+    fn remove_pod(&mut self, subject: &Subject, touched: &mut Touched) {
+        if let Some(pod) = self.pods.remove(subject) {
+            if let Some(node) = &pod.node_name {
+                self.leave_node(node, subject, touched);
+            }
+            touched.subjects.push(subject.clone());
+        }
+    }
+
+    fn apply_node(&mut self, node: NodeSnapshot, touched: &mut Touched) {
+        let subject = Subject::Node(node.name.clone());
+        let readable = self.unreadable.remove(&subject).is_some();
+        let old = self.nodes.insert(node.name.clone(), node.clone());
+        if !readable && old.as_ref() == Some(&node) {
+            return;
+        }
+        if old.is_none_or(|o| o.uid != node.uid) {
+            // Parents that are made of the node's UID change with it.
+            touched
+                .subjects
+                .extend(self.pods_on(&node.name).cloned().collect::<Vec<_>>());
+        }
+        touched.subjects.push(subject);
+    }
+
+    fn remove_node(&mut self, name: &Arc<str>, touched: &mut Touched) {
+        if self.nodes.remove(name).is_some() {
+            touched.subjects.push(Subject::Node(name.clone()));
+        }
+    }
+
+    fn replace_slice(
+        &mut self,
+        name: &Name,
+        new: Option<EndpointsSnapshot>,
+        touched: &mut Touched,
+    ) {
+        let old = match new.clone() {
+            Some(slice) => self.slices.insert(name.clone(), slice),
+            None => self.slices.remove(name),
+        };
+        if old == new {
+            return;
+        }
+        let same_service = old.as_ref().map(|s| &s.service) == new.as_ref().map(|s| &s.service);
+        let pods =
+            |slice: &Option<EndpointsSnapshot>| -> BTreeMap<Name, BTreeSet<(String, String)>> {
+                let mut pods: BTreeMap<Name, BTreeSet<_>> = BTreeMap::new();
+                for e in slice.iter().flat_map(|s| s.endpoints.iter()) {
+                    let hostname = e.hostname.as_deref().unwrap_or_default();
+                    pods.entry((e.pod_namespace.clone(), e.pod_name.clone()))
+                        .or_default()
+                        .insert((e.address.to_string(), hostname.to_owned()));
+                }
+                pods
+            };
+        let (before, after) = (pods(&old), pods(&new));
+        for (pod, was) in &before {
+            if !after.contains_key(pod)
+                && let Some(slices) = self.slices_of_pod.get_mut(pod)
+            {
+                slices.remove(name);
+                if slices.is_empty() {
+                    self.slices_of_pod.remove(pod);
+                }
+            }
+            if !same_service || after.get(pod) != Some(was) {
+                touched.subjects.extend(self.subject_named(pod));
+            }
+        }
+        for pod in after.into_keys().filter(|p| !before.contains_key(p)) {
+            touched.subjects.extend(self.subject_named(&pod));
+            self.slices_of_pod
+                .entry(pod)
+                .or_default()
+                .insert(name.clone());
+        }
+    }
+
+    /// The subjects of the pod with this name: by name, or (a range scan would not do) by UID.
+    fn subject_named(&self, name: &Name) -> Option<Subject> {
+        let by_name = Subject::Pod(name.0.clone(), name.1.clone());
+        if self.pods.contains_key(&by_name) {
+            return Some(by_name);
+        }
+        self.uid_of_name(name).map(Subject::PodUid)
+    }
+
+    fn uid_of_name(&self, name: &Name) -> Option<Uid> {
+        self.pods
+            .values()
+            .find(|p| p.namespace == name.0 && p.name == name.1)
+            .map(|p| p.uid.clone())
+    }
+
+    /// The end of this very object was watched.
+    pub(super) fn delete(&mut self, key: &ObjectKey, uid: &Uid, touched: &mut Touched) {
+        let name = (key.namespace.clone(), key.name.clone());
+        match key.kind {
+            Kind::Pod => {
+                let by_name = Subject::Pod(name.0, name.1);
+                let by_uid = Subject::PodUid(uid.clone());
+                for subject in [by_name, by_uid] {
+                    self.unreadable.remove(&subject);
+                    match self.pods.get(&subject) {
+                        Some(pod) if pod.uid == *uid => self.remove_pod(&subject, touched),
+                        // A late delete of a former pod says nothing about the one that is here.
+                        Some(_) => continue,
+                        None => touched.subjects.push(subject.clone()),
+                    }
+                    touched.ended.push(subject);
+                }
+            }
+            Kind::Node => {
+                if self.nodes.get(&key.name).is_some_and(|n| n.uid != *uid) {
+                    return;
+                }
+                let subject = Subject::Node(key.name.clone());
+                self.unreadable.remove(&subject);
+                self.nodes.remove(&key.name);
+                touched.subjects.push(subject.clone());
+                touched.ended.push(subject);
+            }
+            Kind::EndpointSlice => self.replace_slice(&name, None, touched),
+        }
+    }
+
+    /// An object that is there but cannot be read. Returns whether its kind is blind from now on.
+    pub(super) fn undecodable(
+        &mut self,
+        kind: Kind,
+        key: Option<&ObjectKey>,
+        uid: Option<&Uid>,
+        why: &Arc<str>,
+        touched: &mut Touched,
+    ) -> bool {
+        if let Some(key) = key {
+            self.seen(key);
+        }
+        let mut subjects = Vec::new();
+        match (kind, key) {
+            (Kind::Pod, Some(key)) => {
+                subjects.push(Subject::Pod(key.namespace.clone(), key.name.clone()));
+                subjects.extend(uid.cloned().map(Subject::PodUid));
+            }
+            (Kind::Node, Some(key)) => subjects.push(Subject::Node(key.name.clone())),
+            _ => {}
+        }
+        for subject in subjects {
+            self.unreadable.insert(subject.clone(), why.clone());
+            touched.subjects.push(subject);
+        }
+        let blind = kind != Kind::EndpointSlice && (uid.is_none() || key.is_none());
+        if blind {
+            let knowledge = self.kinds.entry(kind).or_default();
+            knowledge.blind_in_relist |= knowledge.relist.is_some();
+            knowledge.blind |= knowledge.relist.is_none();
+        }
+        blind
+    }
+}

@@ -1,0 +1,374 @@
+//! What answers mean.
+
+use std::time::Duration;
+
+use super::{
+    CallId, Fact, Now, Reconciler,
+    flight::{Flight, Staged, owner_of},
+    gate::back_off,
+    plan::Operation,
+    queue::Urgency,
+};
+use crate::{
+    entry::{EntryId, RegisteredEntry},
+    ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireReply},
+    rules::{Ownership, Subject, classify},
+    spiffe::TrustDomain,
+};
+
+impl Reconciler {
+    pub(super) fn replied(&mut self, now: Now, id: CallId, reply: SpireReply) {
+        let Some(flight) = self.flights.remove(&id) else {
+            return;
+        };
+        match (flight, reply) {
+            (Flight::Page { asked }, Ok(SpireAnswer::Page { entries, next, .. })) => {
+                self.answered();
+                self.page_read(now, asked, entries, next);
+            }
+            (Flight::Page { asked }, reply) => {
+                let failure = self.failed_call(now, "ListEntries", reply.err());
+                self.scan
+                    .page_failed(asked, failure == FailureClass::Permanent);
+            }
+            (Flight::Bundles { asked }, Ok(SpireAnswer::Bundles(known))) => {
+                self.answered();
+                self.bundles_read(now, asked, known);
+            }
+            (Flight::Bundles { .. }, reply) => {
+                let class = reply
+                    .as_ref()
+                    .err()
+                    .map_or(FailureClass::Permanent, |f| f.class);
+                if matches!(class, FailureClass::Denied | FailureClass::Permanent) {
+                    // The rest of the server may well answer: only this list is not to be had.
+                    self.bundle_poll.refused(now);
+                } else {
+                    self.failed_call(now, "ListFederatedBundles", reply.err());
+                    self.bundle_poll.failed();
+                }
+            }
+            (Flight::Batch { items, sent, asked }, reply) => {
+                self.batch_replied(now, items, sent, asked, reply);
+            }
+        }
+    }
+
+    fn answered(&mut self) {
+        if self.gate.answered() {
+            self.facts.push(Fact::ServerBack);
+        }
+    }
+
+    fn failed_call(
+        &mut self,
+        now: Now,
+        method: &'static str,
+        failure: Option<Failure>,
+    ) -> FailureClass {
+        let failure = failure.unwrap_or_else(|| {
+            Failure::new(FailureClass::Permanent, "the answer does not fit the call")
+        });
+        let class = failure.class;
+        let retry_in = self.gate.failed(now);
+        self.facts.push(Fact::ServerFailed {
+            method,
+            failure,
+            retry_in,
+        });
+        class
+    }
+
+    fn batch_replied(
+        &mut self,
+        now: Now,
+        items: Vec<Staged>,
+        sent: Now,
+        asked: u64,
+        reply: SpireReply,
+    ) {
+        let took = now.saturating_sub(sent);
+        match reply {
+            Ok(SpireAnswer::Written(outcomes)) if outcomes.len() == items.len() => {
+                self.answered();
+                self.learn_batch_limit(items.len(), took);
+                for (item, outcome) in items.into_iter().zip(outcomes) {
+                    let subject = item.subject.clone();
+                    self.item_written(now, item, outcome);
+                    self.queue.end(&subject, now);
+                }
+            }
+            Ok(SpireAnswer::Read(results)) if results.len() == items.len() => {
+                self.answered();
+                for (item, result) in items.into_iter().zip(results) {
+                    self.item_read(now, &item.subject, item.operation.id(), asked, result);
+                    self.queue.end(&item.subject, now);
+                }
+            }
+            Ok(_) => self.batch_failed(
+                now,
+                items,
+                Failure::new(FailureClass::Unknown, "the answer does not fit the call"),
+            ),
+            Err(failure) => self.batch_failed(now, items, failure),
+        }
+    }
+
+    /// The call failed as a whole.
+    fn batch_failed(&mut self, now: Now, items: Vec<Staged>, failure: Failure) {
+        let method = match &items[0].operation {
+            Operation::Create { .. } => "BatchCreateEntry",
+            Operation::Update { .. } => "BatchUpdateEntry",
+            Operation::Delete { .. } => "BatchDeleteEntry",
+            Operation::Read { .. } => "GetEntry",
+        };
+        let several = items.len() > 1;
+        let class = failure.class;
+        if class == FailureClass::Permanent {
+            self.answered();
+        } else {
+            self.failed_call(now, method, Some(failure.clone()));
+        }
+        if class == FailureClass::Unknown {
+            self.halve_batch_limit();
+        }
+        for item in items {
+            let subject = item.subject.clone();
+            match class {
+                FailureClass::Unknown => self.in_doubt(&subject, item.operation.id()),
+                // One item may have spoilt it for all: each travels alone from now on.
+                FailureClass::Permanent if several => {
+                    if let Some(work) = self.queue.get_mut(&subject) {
+                        work.alone = true;
+                    }
+                }
+                FailureClass::Permanent => self.refuse(now, &subject, failure.clone()),
+                FailureClass::Retry | FailureClass::Denied => {}
+            }
+            self.queue.end(&subject, now);
+        }
+    }
+
+    fn in_doubt(&mut self, subject: &Subject, id: &EntryId) {
+        if let Some(work) = self.queue.get_mut(subject) {
+            work.doubtful.insert(id.clone());
+        }
+    }
+
+    fn item_written(&mut self, now: Now, item: Staged, outcome: Outcome) {
+        let Staged {
+            subject, operation, ..
+        } = item;
+        let stamp = self.stamp;
+        match (operation, outcome) {
+            (Operation::Create { id, entry, owner }, Outcome::Ok) => {
+                let waited = self
+                    .queue
+                    .get(&subject)
+                    .map_or(Duration::ZERO, |w| now.saturating_sub(w.since));
+                let spiffe_id = entry.spiffe_id.clone();
+                let stored = RegisteredEntry::created(id.clone(), &entry);
+                self.mirror.put(stored, subject.clone(), Some(owner), stamp);
+                self.succeeded(now, &subject);
+                self.facts.push(Fact::Created {
+                    subject,
+                    id,
+                    spiffe_id,
+                    waited,
+                });
+            }
+            (Operation::Create { .. }, Outcome::AlreadyExists(Some(stored))) => {
+                self.similar_found(now, &subject, *stored);
+            }
+            (Operation::Create { id, .. }, Outcome::AlreadyExists(None)) => {
+                // Our ID is taken, or the entry holds a value twice: see what is there under the ID.
+                self.in_doubt(&subject, &id);
+                let message = "the entry's ID is taken by another entry";
+                self.refuse(
+                    now,
+                    &subject,
+                    Failure::new(FailureClass::Permanent, message),
+                );
+            }
+            (
+                Operation::Update {
+                    id,
+                    entry,
+                    mask,
+                    owner,
+                },
+                Outcome::Ok,
+            ) => match self.mirror.get(&id).map(|r| r.entry.clone()) {
+                Some(mut stored) => {
+                    stored.update(&entry, mask);
+                    self.mirror.put(stored, subject.clone(), Some(owner), stamp);
+                    let spiffe_id = entry.spiffe_id.clone();
+                    self.succeeded(now, &subject);
+                    self.facts.push(Fact::Updated {
+                        subject,
+                        id,
+                        spiffe_id,
+                        fields: mask,
+                    });
+                }
+                None => self.in_doubt(&subject, &id),
+            },
+            (Operation::Update { id, .. }, Outcome::NotFound) => {
+                self.mirror.remove(&id, stamp);
+            }
+            (Operation::Delete { id, reason }, Outcome::Ok | Outcome::NotFound) => {
+                self.mirror.remove(&id, stamp);
+                self.breaker.pardon(&id);
+                if let Some(work) = self.queue.get_mut(&subject) {
+                    work.failures = 0;
+                }
+                self.facts.push(Fact::Deleted {
+                    subject,
+                    id,
+                    reason,
+                });
+            }
+            (operation, Outcome::Refused(failure)) => {
+                let missing = owner_of(&operation)
+                    .and_then(|_| missing_bundle(&failure.message))
+                    .filter(|td| self.bundles.missing.insert(td.clone()));
+                if missing.is_some() {
+                    // The identity is never refused because of federation: at once again, without it.
+                    self.bundle_poll.contradicted(stamp);
+                } else if failure.class == FailureClass::Unknown {
+                    self.in_doubt(&subject, operation.id());
+                    self.back_off(now, &subject);
+                } else {
+                    self.refuse(now, &subject, failure);
+                }
+            }
+            (operation, Outcome::AlreadyExists(_) | Outcome::NotFound | Outcome::Ok) => {
+                let message = format!("unexpected answer to an operation on {}", operation.id());
+                self.refuse(
+                    now,
+                    &subject,
+                    Failure::new(FailureClass::Permanent, message),
+                );
+            }
+        }
+    }
+
+    fn succeeded(&mut self, now: Now, subject: &Subject) {
+        self.refused.remove(subject);
+        if let Some(work) = self.queue.get_mut(subject) {
+            work.failures = 0;
+            work.alone = false;
+        }
+        if let Subject::Node(name) = subject {
+            // Pods that wait to move under this node.
+            let pods: Vec<Subject> = self.observed.pods_on(name).cloned().collect();
+            for pod in pods {
+                self.queue.mark(&pod, Urgency::Changed, now);
+            }
+        }
+    }
+
+    /// The server has a similar entry already: it is the one we want, if it is ours.
+    fn similar_found(&mut self, now: Now, subject: &Subject, stored: RegisteredEntry) {
+        match classify(&self.policy, &stored) {
+            Ownership::Ours(whose) => {
+                let id = stored.id.clone();
+                let stamp = self.stamp;
+                self.mirror.put(stored, whose, None, stamp);
+                self.succeeded(now, subject);
+                self.facts.push(Fact::Adopted {
+                    subject: subject.clone(),
+                    id,
+                });
+            }
+            Ownership::Foreign(_) => {
+                let message = format!(
+                    "entry {} has the same SPIFFE ID, parent and selectors and is not ours; \
+                     delete it, or keep it instead of this pod's",
+                    stored.id
+                );
+                self.refuse(now, subject, Failure::new(FailureClass::Permanent, message));
+            }
+        }
+    }
+
+    fn item_read(
+        &mut self,
+        now: Now,
+        subject: &Subject,
+        id: &EntryId,
+        asked: u64,
+        result: Result<Option<RegisteredEntry>, Failure>,
+    ) {
+        let stored = match result {
+            Ok(stored) => stored,
+            Err(_) => return self.back_off(now, subject),
+        };
+        if let Some(work) = self.queue.get_mut(subject) {
+            work.doubtful.remove(id);
+        }
+        let known = self.mirror.get(id).is_some();
+        let owner = self.mirror.get(id).and_then(|r| r.owner.clone());
+        match stored.map(|s| (classify(&self.policy, &s), s)) {
+            Some((Ownership::Ours(whose), stored)) => {
+                self.mirror.put(stored, whose.clone(), owner, asked);
+                if !known {
+                    self.facts.push(Fact::Adopted {
+                        subject: whose.clone(),
+                        id: id.clone(),
+                    });
+                }
+                self.queue.mark(&whose, Urgency::Changed, now);
+            }
+            Some((Ownership::Foreign(_), _)) | None => {
+                self.mirror.remove(id, asked);
+                self.breaker.pardon(id);
+            }
+        }
+    }
+
+    fn refuse(&mut self, now: Now, subject: &Subject, failure: Failure) {
+        self.refused.insert(subject.clone());
+        let retry_in = self.back_off_for(now, subject, failure.class);
+        let uid = match subject {
+            Subject::Node(name) => self.observed.node(name).map(|n| n.uid.clone()),
+            pod => self.observed.pod(pod).map(|p| p.uid.clone()),
+        };
+        self.facts.push(Fact::Refused {
+            subject: subject.clone(),
+            uid,
+            failure,
+            retry_in,
+        });
+    }
+
+    fn back_off(&mut self, now: Now, subject: &Subject) {
+        self.back_off_for(now, subject, FailureClass::Retry);
+    }
+
+    fn back_off_for(&mut self, now: Now, subject: &Subject, class: FailureClass) -> Duration {
+        let (first, longest) = match class {
+            FailureClass::Retry | FailureClass::Unknown => (500, 60_000),
+            FailureClass::Permanent | FailureClass::Denied => (2_000, 300_000),
+        };
+        let failures = self.queue.get(subject).map_or(0, |w| w.failures);
+        let salt = self
+            .stamp
+            .wrapping_mul(31)
+            .wrapping_add(u64::from(failures));
+        let first = Duration::from_millis(first);
+        let delay = back_off(first, Duration::from_millis(longest), failures, salt);
+        if let Some(work) = self.queue.get_mut(subject) {
+            work.failures = failures.saturating_add(1);
+        }
+        self.queue.back_off(subject, now, delay);
+        delay
+    }
+}
+
+/// The trust domain in SPIRE's `unable to find federated bundle "spiffe://<td>"`.
+fn missing_bundle(message: &str) -> Option<TrustDomain> {
+    let (_, rest) = message.split_once("unable to find federated bundle \"")?;
+    let (name, _) = rest.split_once('"')?;
+    TrustDomain::from_name_or_id(name).ok()
+}

@@ -1,0 +1,133 @@
+//! From what is observed to what is wanted for one subject.
+
+use super::{DeleteReason, Fact, Reconciler, plan::Want};
+use crate::{
+    cluster::{Kind, Uid},
+    policy::FEDERATES_WITH,
+    rules::{Decision, PodLookups, Problem, Subject, decide_node, decide_pod},
+};
+
+impl Reconciler {
+    /// Decides, and takes note of holds, skips and what was left out.
+    pub(super) fn want(&mut self, subject: &Subject) -> Want {
+        if let Some(why) = self.observed.unreadable(subject).cloned() {
+            let uid = self.uid_of(subject);
+            self.hold(subject, uid.clone(), Problem::Undecodable(why));
+            return Want::Hold { owner: uid };
+        }
+        let Some((uid, decision, federates)) = self.decide(subject) else {
+            return self.without_object(subject);
+        };
+        if federates {
+            self.federating.insert(subject.clone());
+        } else {
+            self.federating.remove(subject);
+        }
+        match decision {
+            Decision::Register { entries, notes } => {
+                self.release_hold(subject);
+                self.skipped.remove(subject);
+                self.note_left_out(subject, &uid, notes);
+                Want::Entries {
+                    entries,
+                    owner: uid,
+                }
+            }
+            Decision::Skip(reason) => {
+                self.release_hold(subject);
+                self.note_left_out(subject, &uid, Vec::new());
+                self.skipped.insert(subject.clone(), reason);
+                Want::Nothing(if self.ended.contains(subject) {
+                    DeleteReason::FormerObject
+                } else {
+                    DeleteReason::Skipped(reason)
+                })
+            }
+            Decision::Invalid(problem) => {
+                self.skipped.remove(subject);
+                self.hold(subject, Some(uid.clone()), problem);
+                Want::Hold { owner: Some(uid) }
+            }
+        }
+    }
+
+    fn uid_of(&self, subject: &Subject) -> Option<Uid> {
+        match subject {
+            Subject::Node(name) => self.observed.node(name).map(|n| n.uid.clone()),
+            Subject::PodUid(uid) => Some(uid.clone()),
+            pod => self.observed.pod(pod).map(|p| p.uid.clone()),
+        }
+    }
+
+    /// The decision for the object, its UID, and whether it names trust domains; `None` if there is no object.
+    fn decide(&self, subject: &Subject) -> Option<(Uid, Decision, bool)> {
+        if let Subject::Node(name) = subject {
+            let node = self.observed.node(name)?;
+            let decision = decide_node(&self.policy, node, &self.bundles);
+            return Some((
+                node.uid.clone(),
+                decision,
+                node.annotations.contains_key(FEDERATES_WITH),
+            ));
+        }
+        let pod = self.observed.pod(subject)?;
+        let slices = self.observed.slices_of(pod);
+        let lookups = PodLookups {
+            node: pod.node_name.as_deref().and_then(|n| self.observed.node(n)),
+            slices: &slices,
+            bundles: &self.bundles,
+        };
+        let decision = decide_pod(&self.policy, pod, lookups);
+        Some((
+            pod.uid.clone(),
+            decision,
+            pod.annotations.contains_key(FEDERATES_WITH),
+        ))
+    }
+
+    fn without_object(&mut self, subject: &Subject) -> Want {
+        let ended = self.ended.contains(subject);
+        let (kind, named) = match subject {
+            Subject::Node(name) => (Kind::Node, self.observed.pods_on(name).next().is_some()),
+            _ => (Kind::Pod, false),
+        };
+        let pods_known = self.observed.proves_absence(Kind::Pod);
+        let known = match kind {
+            Kind::Node => !named && pods_known && (ended || self.nodes_known()),
+            _ => ended || pods_known,
+        };
+        if !known {
+            return Want::Unknown;
+        }
+        self.release_hold(subject);
+        if ended {
+            Want::Nothing(DeleteReason::ObjectDeleted)
+        } else {
+            Want::Nothing(DeleteReason::ObjectAbsent)
+        }
+    }
+
+    fn nodes_known(&self) -> bool {
+        // Under a policy that does not watch nodes, their entries are left from another one.
+        !Self::kinds(&self.policy).contains(&Kind::Node) || self.observed.proves_absence(Kind::Node)
+    }
+
+    fn hold(&mut self, subject: &Subject, uid: Option<Uid>, problem: Problem) {
+        if self.held.get(subject) != Some(&problem) {
+            self.facts.push(Fact::Held {
+                subject: subject.clone(),
+                uid,
+                problem: problem.clone(),
+            });
+            self.held.insert(subject.clone(), problem);
+        }
+    }
+
+    fn release_hold(&mut self, subject: &Subject) {
+        if self.held.remove(subject).is_some() {
+            self.facts.push(Fact::Released {
+                subject: subject.clone(),
+            });
+        }
+    }
+}
