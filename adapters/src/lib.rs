@@ -1,1 +1,3 @@
 //! What connects the rules of `registrar-core` to the world. Each module is one adapter; adapters do not use each other.
+
+pub mod spire;

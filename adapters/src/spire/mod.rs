@@ -1,0 +1,21 @@
+//! The SPIRE Server's API: performs the core's calls over gRPC.
+//!
+//! The pure halves are [`convert`] (messages to values and back) and [`outcome`] (codes to meanings); [`client`] is the
+//! thin asynchronous half with deadlines and paging.
+
+pub mod client;
+pub mod connect;
+pub mod convert;
+pub mod outcome;
+
+pub use client::{Deadlines, SpireClient, SpireServer};
+
+/// Generated from our protobuf text under `proto/`.
+#[allow(missing_docs, unused_qualifications, clippy::all)]
+pub mod pb {
+    include!(concat!(env!("OUT_DIR"), "/spire.rs"));
+    pub use self::spire::api::server::{
+        bundle::v1 as bundle, debug::v1 as debug, entry::v1 as entry,
+    };
+    pub use self::spire::api::types;
+}
