@@ -1,0 +1,67 @@
+//! Escapes in strings, as Go's.
+
+use super::SyntaxError;
+
+/// The text between the quotes; `offset` is where it begins in the source. What stands in `${...}` stays as it is.
+pub(super) fn unquote(inner: &str, offset: usize) -> Result<String, SyntaxError> {
+    let mut out = String::with_capacity(inner.len());
+    let mut chars = inner.char_indices().peekable();
+    let mut braces = 0usize;
+    while let Some((at, c)) = chars.next() {
+        if braces > 0 {
+            match c {
+                '{' => braces += 1,
+                '}' => braces -= 1,
+                _ => {}
+            }
+            out.push(c);
+            continue;
+        }
+        if c == '$' && chars.peek().is_some_and(|(_, n)| *n == '{') {
+            chars.next();
+            braces = 1;
+            out.push_str("${");
+            continue;
+        }
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let rest = &inner[at + 1..];
+        let (used, replacement) = escape(rest).ok_or_else(|| {
+            let end = offset + at + 1 + rest.chars().next().map_or(0, char::len_utf8);
+            SyntaxError::new(offset + at..end, "unknown escape in a string")
+                .help(r#"write a backslash as \\"#)
+        })?;
+        out.push(replacement);
+        for _ in 0..rest[..used].chars().count() {
+            chars.next();
+        }
+    }
+    Ok(out)
+}
+
+/// How many bytes after the backslash belong to the escape, and the character it stands for.
+fn escape(rest: &str) -> Option<(usize, char)> {
+    let numbered = |from: usize, digits: usize, radix: u32| {
+        let code = u32::from_str_radix(rest.get(from..from + digits)?, radix).ok()?;
+        Some((from + digits, char::from_u32(code)?))
+    };
+    match rest.chars().next()? {
+        'a' => Some((1, '\x07')),
+        'b' => Some((1, '\x08')),
+        'f' => Some((1, '\x0c')),
+        'n' => Some((1, '\n')),
+        'r' => Some((1, '\r')),
+        't' => Some((1, '\t')),
+        'v' => Some((1, '\x0b')),
+        '\\' => Some((1, '\\')),
+        '/' => Some((1, '/')),
+        '"' => Some((1, '"')),
+        'x' => numbered(1, 2, 16),
+        'u' => numbered(1, 4, 16),
+        'U' => numbered(1, 8, 16),
+        '0'..='7' => numbered(0, 3, 8),
+        _ => None,
+    }
+}

@@ -1,0 +1,232 @@
+//! The mode, and the keys of each.
+
+use std::sync::Arc;
+
+use registrar_core::policy::{
+    DnsPolicy, IdentitySource, NodePolicy, ParentForm, PodSelector, Policy,
+};
+
+use super::{
+    check::{listen_address, one_of, segment},
+    fields::{Fields, Spanned},
+    settings::{Common, Crd, Mode, Reconcile, Webhook},
+};
+
+const DEFAULT_IDENTITY_TEMPLATE: &str = "ns/{{.Pod.Namespace}}/sa/{{.Pod.ServiceAccount}}";
+
+/// The mode as written; `webhook` where nothing is.
+pub(super) fn name(fields: &mut Fields) -> String {
+    fields.text("mode", "webhook").value
+}
+
+/// The keys of the mode.
+pub(super) fn read(fields: &mut Fields, mode: &str, common: Option<&Common>) -> Option<Mode> {
+    match mode {
+        "webhook" => webhook(fields).map(Mode::Webhook),
+        "reconcile" => reconcile(fields, common).map(Mode::Reconcile),
+        "crd" => crd(fields, common).map(Mode::Crd),
+        other => {
+            let span = fields.optional_text("mode").and_then(|m| m.span);
+            let message = format!(
+                "error parsing common config: invalid mode \"{other}\", \
+                 valid values are crd, webhook and reconcile"
+            );
+            fields.reject(span, message, "reconcile is the recommended one");
+            None
+        }
+    }
+}
+
+fn selectors(fields: &mut Fields, node_name_known: bool) -> Option<Arc<[PodSelector]>> {
+    let words = fields.list("pod_selectors")?;
+    let mut kinds = Vec::new();
+    let mut span = None;
+    for word in words {
+        let kind = PodSelector::ALL
+            .into_iter()
+            .find(|k| k.word() == word.value);
+        match kind {
+            Some(PodSelector::NodeName) if !node_name_known => fields.reject(
+                word.span.clone(),
+                "pod_selectors has \"node-name\", which is not known at admission".into(),
+                "use \"ns\" and \"pod-name\", or \"pod-uid\", in webhook mode",
+            ),
+            Some(kind) if kinds.contains(&kind) => {}
+            Some(kind) => kinds.push(kind),
+            None => fields.reject(
+                word.span.clone(),
+                format!("pod_selectors has {:?}", word.value),
+                "valid words are \"ns\", \"pod-name\", \"pod-uid\", \"node-name\" and \"sa\"",
+            ),
+        }
+        span = word.span.or(span);
+    }
+    let by_name = kinds.contains(&PodSelector::PodName) && kinds.contains(&PodSelector::Namespace);
+    if !by_name && !kinds.contains(&PodSelector::PodUid) {
+        fields.reject(
+            span,
+            "pod_selectors would not tell one pod from another".into(),
+            "it must contain \"pod-uid\", or both \"ns\" and \"pod-name\"",
+        );
+    }
+    Some(kinds.into())
+}
+
+fn webhook(fields: &mut Fields) -> Option<Webhook> {
+    let addr = fields.text("addr", ":8443");
+    listen_address(fields, "addr", &addr);
+    selectors(fields, false);
+    Some(Webhook {
+        addr: addr.value,
+        cert_path: fields.text("cert_path", "cert.pem").value,
+        key_path: fields.text("key_path", "key.pem").value,
+        cacert_path: fields.text("cacert_path", "cacert.pem").value,
+        insecure_skip_client_verification: fields.bool("insecure_skip_client_verification", false),
+        sweep: one_of(fields, "sweep", "auto", &[("auto", true), ("off", false)])?,
+    })
+}
+
+fn reconcile(fields: &mut Fields, common: Option<&Common>) -> Option<Reconcile> {
+    let controller_name = fields.text("controller_name", "spire-k8s-registrar");
+    let named = segment(fields, "controller_name", &controller_name);
+    let parent = one_of(
+        fields,
+        "parent",
+        "node-alias",
+        &[
+            ("node-alias", ParentForm::NodeAlias),
+            ("agent", ParentForm::Agent),
+        ],
+    )?;
+    let release_finished = terminal_pods(fields)?;
+    let selectors = selectors(fields, true);
+    let dns = fields.bool("add_pod_dns_names", false);
+    let zone = fields.text("cluster_dns_zone", "cluster.local");
+    if let Err(e) = registrar_core::entry::DnsName::new(&zone.value) {
+        let message = format!("cluster_dns_zone is {:?}, no DNS name: {e}", zone.value);
+        fields.reject(zone.span, message, "it is usually \"cluster.local\"");
+        return None;
+    }
+    let common = common.filter(|_| named)?;
+    let mut policy = Policy::reconcile(
+        common.trust_domain.as_str(),
+        &common.cluster,
+        &controller_name.value,
+    )
+    .map_err(|e| {
+        let help = "shorten trust_domain, cluster or controller_name";
+        fields.reject(None, format!("Unable to determine root ID: {e}"), help);
+    })
+    .ok()?;
+    share(&mut policy, common);
+    policy.pods.parent = parent;
+    policy.pods.release_finished = release_finished;
+    if parent == ParentForm::Agent {
+        policy.nodes = NodePolicy::None;
+    }
+    if let Some(selectors) = selectors {
+        policy.pods.selectors = selectors;
+    }
+    if dns {
+        policy.pods.dns = DnsPolicy::AllPodNames {
+            zone: zone.value.into(),
+        };
+    }
+    Some(Reconcile {
+        controller_name: controller_name.value,
+        policy,
+    })
+}
+
+/// What the common keys mean to the rules.
+fn share(policy: &mut Policy, common: &Common) {
+    policy.pods.identity = match (&common.pod_label, &common.pod_annotation) {
+        (Some(label), _) => IdentitySource::Label(label.as_str().into()),
+        (None, Some(annotation)) => IdentitySource::Annotation(annotation.as_str().into()),
+        (None, None) => IdentitySource::ServiceAccount,
+    };
+    policy.pods.x509_svid_ttl = common.x509_svid_ttl;
+    policy.pods.jwt_svid_ttl = common.jwt_svid_ttl;
+    policy.pods.hint = common.hint.clone();
+    policy.disabled_namespaces = common.disabled_namespaces.clone();
+    policy.reserved = common.reserved.clone();
+    policy.federation_allow = common.federation_allow.clone();
+    policy.max_deletes = common.max_deletes;
+    policy.drift_interval = common.drift_interval;
+    policy.writes_in_flight = common.writes_in_flight;
+    policy.dry_run = common.dry_run;
+}
+
+fn terminal_pods(fields: &mut Fields) -> Option<bool> {
+    one_of(
+        fields,
+        "terminal_pods",
+        "keep",
+        &[("keep", false), ("release", true)],
+    )
+}
+
+fn crd(fields: &mut Fields, common: Option<&Common>) -> Option<Crd> {
+    let release_finished = terminal_pods(fields)?;
+    let mut template = fields
+        .optional_text("identity_template")
+        .filter(|t| !t.value.is_empty());
+    let named = common.is_some_and(|c| c.pod_label.is_some() || c.pod_annotation.is_some());
+    if let (Some(template), true) = (&template, named) {
+        let text = "workload registration configuration is incorrect, can only use one of \
+                    identity_template, pod_annotation, or pod_label";
+        fields.reject(
+            template.span.clone(),
+            text.into(),
+            "keep one of the three keys",
+        );
+    }
+    let context = fields.map("context");
+    let dns = fields.list("dns_name_templates").unwrap_or_else(|| {
+        vec![Spanned {
+            value: "{{.Pod.Name}}".into(),
+            span: None,
+        }]
+    });
+    if context.is_none() {
+        let names_context = |t: &Spanned<String>| t.value.replace(' ', "").contains("{{.Context.");
+        let help = "add context = { ... } with the values that the template names";
+        for template in template.iter().filter(|t| names_context(t)) {
+            let text = "identity_template references non-existing context";
+            fields.reject(template.span.clone(), text.into(), help);
+        }
+        for template in dns.iter().filter(|t| names_context(t)) {
+            let text = "dns_name_template references non-existing context";
+            fields.reject(template.span.clone(), text.into(), help);
+        }
+    }
+    if template.is_none() && !named {
+        template = Some(Spanned {
+            value: DEFAULT_IDENTITY_TEMPLATE.into(),
+            span: None,
+        });
+    }
+    let downstream = fields.list("downstream_namespaces");
+    let text = |s: Spanned<String>| s.value;
+    Some(Crd {
+        add_svc_dns_name: fields.bool("add_svc_dns_name", true),
+        pod_controller: fields.bool("pod_controller", true),
+        identity_template: template.map(text),
+        identity_template_label: fields
+            .optional_text("identity_template_label")
+            .map(text)
+            .filter(|l| !l.is_empty()),
+        dns_name_templates: dns.into_iter().map(text).collect(),
+        context,
+        downstream_namespaces: downstream.map(|l| l.into_iter().map(text).collect()),
+        release_finished,
+        webhook_enabled: fields.bool("webhook_enabled", false),
+        webhook_port: fields.int("webhook_port", 9443, 1..=65535) as u16,
+        webhook_cert_dir: fields
+            .text("webhook_cert_dir", "/run/spire/serving-certs")
+            .value,
+        webhook_service_name: fields
+            .text("webhook_service_name", "k8s-workload-registrar")
+            .value,
+    })
+}
