@@ -1,0 +1,104 @@
+//! How the API server is reached, and which namespace is ours.
+
+use std::path::PathBuf;
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+/// What the configuration says about Kubernetes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KubeSettings {
+    /// Key `kubeconfig` or flag `-kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// Key `kube_context`.
+    pub context: Option<String>,
+    /// Key `namespace`.
+    pub namespace: Option<String>,
+}
+
+/// Why the API server cannot be reached at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file that was named.
+    #[error(
+        "kubeconfig {path:?} cannot be used: {why}; name another file with kubeconfig or -kubeconfig"
+    )]
+    Kubeconfig {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Nothing was named, and nothing was found.
+    #[error(
+        "no way to the Kubernetes API: {0}; run in a cluster, or name a file with kubeconfig or -kubeconfig"
+    )]
+    Nowhere(String),
+    /// A client could not be made of what was found.
+    #[error("the Kubernetes client cannot be made: {0}")]
+    Client(String),
+}
+
+/// A client, and our own namespace: the key `namespace`, else `MY_POD_NAMESPACE`, else the service account's or the
+/// kubeconfig context's.
+///
+/// # Errors
+/// If a named file cannot be used, or nothing is found. That the API server is away is no error: calls are retried.
+pub async fn connect(settings: &KubeSettings) -> Result<(Client, String), ClientError> {
+    let mut config = configuration(settings).await?;
+    // A list of a large cluster takes a while; a watch is silent for minutes.
+    config.read_timeout = Some(std::time::Duration::from_secs(330));
+    config.connect_timeout = Some(std::time::Duration::from_secs(5));
+    let namespace = settings
+        .namespace
+        .clone()
+        .or_else(|| {
+            std::env::var("MY_POD_NAMESPACE")
+                .ok()
+                .filter(|n| !n.is_empty())
+        })
+        .unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config).map_err(|e| ClientError::Client(e.to_string()))?;
+    Ok((client, namespace))
+}
+
+async fn configuration(settings: &KubeSettings) -> Result<Config, ClientError> {
+    let options = KubeConfigOptions {
+        context: settings.context.clone(),
+        ..Default::default()
+    };
+    if let Some(path) = &settings.kubeconfig {
+        let unusable = |why: String| ClientError::Kubeconfig {
+            path: path.clone(),
+            why,
+        };
+        let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(causes(&e)))?;
+        return Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .map_err(|e| unusable(causes(&e)));
+    }
+    if settings.context.is_none()
+        && let Ok(config) = Config::incluster()
+    {
+        return Ok(config);
+    }
+    Config::from_kubeconfig(&options)
+        .await
+        .map_err(|e| ClientError::Nowhere(causes(&e)))
+}
+
+/// An error with everything that caused it.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,116 @@
+//! Kubernetes Events on the objects that are held, refused, or get less than they asked for.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    jiff::Timestamp,
+};
+use kube::{Api, Client, api::PostParams};
+use registrar_core::cluster::{Kind, ObjectKey, Uid};
+use tokio::sync::mpsc;
+
+/// Events waiting to be written; more are dropped and counted.
+const QUEUE: usize = 256;
+/// Kubernetes takes this many bytes.
+const LONGEST_NOTE: usize = 1024;
+/// At most ten a second: what tenants write must not become a load on the API server.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// One Event to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventNote {
+    /// About which object; its Event lives in its namespace (a node's in `default`).
+    pub object: ObjectKey,
+    /// Its UID, if it is known.
+    pub uid: Option<Uid>,
+    /// Whether it is a `Warning`; else `Normal`.
+    pub warning: bool,
+    /// In CamelCase.
+    pub reason: String,
+    /// For people.
+    pub note: String,
+}
+
+/// Queues Events and never waits for the API server.
+#[derive(Debug, Clone)]
+pub struct EventPublisher {
+    queue: mpsc::Sender<EventNote>,
+}
+
+impl EventPublisher {
+    /// A publisher, and the task that writes for it (to be spawned). `failed` is told why an Event could not be written.
+    pub fn new(
+        client: Client,
+        instance: String,
+        failed: impl Fn(String) + Send + 'static,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (queue, mut notes) = mpsc::channel::<EventNote>(QUEUE);
+        let task = async move {
+            while let Some(note) = notes.recv().await {
+                let namespace = match &*note.object.namespace {
+                    "" => "default".to_owned(),
+                    namespace => namespace.to_owned(),
+                };
+                let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
+                let event = event(&note, &namespace, &instance, Timestamp::now());
+                if let Err(error) = api.create(&PostParams::default(), &event).await {
+                    let why = super::client::causes(&error);
+                    failed(format!(
+                        "an Event on {} cannot be written: {why}; \
+                         the registrar's role needs create on events (events.k8s.io)",
+                        note.object
+                    ));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        (Self { queue }, task)
+    }
+
+    /// Queues one. Returns whether there was room.
+    pub fn publish(&self, note: EventNote) -> bool {
+        self.queue.try_send(note).is_ok()
+    }
+}
+
+fn event(note: &EventNote, namespace: &str, instance: &str, now: Timestamp) -> Event {
+    let api_version = match note.object.kind {
+        Kind::Pod | Kind::Node => "v1",
+        Kind::EndpointSlice => "discovery.k8s.io/v1",
+    };
+    let prefix: String = note.object.name.chars().take(200).collect();
+    Event {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{prefix}.")),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
+        action: Some("Register".into()),
+        event_time: Some(MicroTime(now)),
+        note: Some(shortened(&note.note)),
+        reason: Some(note.reason.clone()),
+        regarding: Some(ObjectReference {
+            api_version: Some(api_version.into()),
+            kind: Some(note.object.kind.name().into()),
+            name: Some(note.object.name.to_string()),
+            namespace: Some(note.object.namespace.to_string()).filter(|n| !n.is_empty()),
+            uid: note.uid.as_ref().map(ToString::to_string),
+            ..ObjectReference::default()
+        }),
+        reporting_controller: Some("k8s-workload-registrar".into()),
+        reporting_instance: Some(instance.chars().take(128).collect()),
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
+        ..Event::default()
+    }
+}
+
+/// At most what Kubernetes takes, cut between characters.
+fn shortened(note: &str) -> String {
+    let mut end = note.len().min(LONGEST_NOTE);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    note[..end].to_owned()
+}

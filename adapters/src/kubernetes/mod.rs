@@ -1,0 +1,12 @@
+//! The Kubernetes API: watches objects into the core's events, and publishes Events on them.
+//!
+//! [`decode`] is the pure half: from JSON to snapshots, keeping only what the rules read. [`watch`] lists and watches.
+
+pub mod client;
+pub mod decode;
+pub mod events;
+pub mod watch;
+
+pub use client::{ClientError, KubeSettings, connect};
+pub use events::{EventNote, EventPublisher};
+pub use watch::{Watched, watch};
