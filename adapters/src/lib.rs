@@ -3,3 +3,4 @@
 pub mod config;
 pub mod kubernetes;
 pub mod spire;
+pub mod telemetry;

@@ -1,2 +1,34 @@
-//! The program.
-fn main() {}
+//! `k8s-workload-registrar`: gives every pod of a Kubernetes cluster its registration entry on a SPIRE Server.
+//!
+//! Exit codes: 0 done, 1 an error, 2 wrong usage.
+
+mod cli;
+mod driver;
+mod replies;
+mod report;
+mod run;
+mod signals;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse_from(cli::with_double_dashes(std::env::args_os()));
+    let result = match cli.chosen() {
+        cli::Command::Run(args) => run::run(&args),
+        cli::Command::Validate(args) => validate::validate(&args),
+        cli::Command::Version => {
+            println!("k8s-workload-registrar {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

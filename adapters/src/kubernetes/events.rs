@@ -18,11 +18,38 @@ const LONGEST_NOTE: usize = 1024;
 /// At most ten a second: what tenants write must not become a load on the API server.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The object that an Event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Regarding {
+    /// `v1`, for example.
+    pub api_version: &'static str,
+    /// `Pod`, for example.
+    pub kind: &'static str,
+    /// Empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl From<&ObjectKey> for Regarding {
+    fn from(key: &ObjectKey) -> Self {
+        Self {
+            api_version: match key.kind {
+                Kind::Pod | Kind::Node => "v1",
+                Kind::EndpointSlice => "discovery.k8s.io/v1",
+            },
+            kind: key.kind.name(),
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
+        }
+    }
+}
+
 /// One Event to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventNote {
     /// About which object; its Event lives in its namespace (a node's in `default`).
-    pub object: ObjectKey,
+    pub object: Regarding,
     /// Its UID, if it is known.
     pub uid: Option<Uid>,
     /// Whether it is a `Warning`; else `Normal`.
@@ -58,9 +85,9 @@ impl EventPublisher {
                 if let Err(error) = api.create(&PostParams::default(), &event).await {
                     let why = super::client::causes(&error);
                     failed(format!(
-                        "an Event on {} cannot be written: {why}; \
+                        "an Event on {} {}/{} cannot be written: {why}; \
                          the registrar's role needs create on events (events.k8s.io)",
-                        note.object
+                        note.object.kind, note.object.namespace, note.object.name
                     ));
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -76,10 +103,6 @@ impl EventPublisher {
 }
 
 fn event(note: &EventNote, namespace: &str, instance: &str, now: Timestamp) -> Event {
-    let api_version = match note.object.kind {
-        Kind::Pod | Kind::Node => "v1",
-        Kind::EndpointSlice => "discovery.k8s.io/v1",
-    };
     let prefix: String = note.object.name.chars().take(200).collect();
     Event {
         metadata: ObjectMeta {
@@ -92,10 +115,10 @@ fn event(note: &EventNote, namespace: &str, instance: &str, now: Timestamp) -> E
         note: Some(shortened(&note.note)),
         reason: Some(note.reason.clone()),
         regarding: Some(ObjectReference {
-            api_version: Some(api_version.into()),
-            kind: Some(note.object.kind.name().into()),
-            name: Some(note.object.name.to_string()),
-            namespace: Some(note.object.namespace.to_string()).filter(|n| !n.is_empty()),
+            api_version: Some(note.object.api_version.into()),
+            kind: Some(note.object.kind.into()),
+            name: Some(note.object.name.clone()),
+            namespace: Some(note.object.namespace.clone()).filter(|n| !n.is_empty()),
             uid: note.uid.as_ref().map(ToString::to_string),
             ..ObjectReference::default()
         }),

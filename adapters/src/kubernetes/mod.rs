@@ -3,10 +3,12 @@
 //! [`decode`] is the pure half: from JSON to snapshots, keeping only what the rules read. [`watch`] lists and watches.
 
 pub mod client;
+pub mod control;
 pub mod decode;
 pub mod events;
 pub mod watch;
 
 pub use client::{ClientError, KubeSettings, connect};
-pub use events::{EventNote, EventPublisher};
+pub use control::{CONTROL_CONFIG_MAP, Control, watch_control};
+pub use events::{EventNote, EventPublisher, Regarding};
 pub use watch::{Watched, watch};

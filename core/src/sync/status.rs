@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use super::{Now, Reconciler, TripId};
-use crate::{cluster::Kind, rules::Subject};
+use crate::{
+    cluster::{Kind, ObjectKey, Uid},
+    rules::Subject,
+};
 
 /// What still stands between the machine and readiness.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +102,26 @@ impl Reconciler {
                 .tripped()
                 .map(|t| (t.clone(), self.breaker.condemned())),
             last_compared: self.last_compared,
+        }
+    }
+
+    /// The object that a subject is about, and its UID if it is known; `None` where not even its name is.
+    pub fn object_of(&self, subject: &Subject) -> Option<(ObjectKey, Option<Uid>)> {
+        match subject {
+            Subject::Node(name) => Some((
+                ObjectKey::new(Kind::Node, "", name.clone()),
+                self.observed.node(name).map(|n| n.uid.clone()),
+            )),
+            Subject::Pod(namespace, name) => Some((
+                ObjectKey::new(Kind::Pod, namespace.clone(), name.clone()),
+                self.observed.pod(subject).map(|p| p.uid.clone()),
+            )),
+            Subject::PodUid(uid) => self.observed.pod(subject).map(|p| {
+                (
+                    ObjectKey::new(Kind::Pod, p.namespace.clone(), p.name.clone()),
+                    Some(uid.clone()),
+                )
+            }),
         }
     }
 

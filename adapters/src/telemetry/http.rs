@@ -1,0 +1,138 @@
+//! `/metrics`, `/livez` and `/readyz`.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use super::Metrics;
+
+/// The loop is taken for stuck when it has not turned for this long.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// What the probes tell; the driver keeps it true. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<Mutex<HealthState>>);
+
+#[derive(Debug)]
+struct HealthState {
+    /// What is missing for readiness; `None` before anything is known.
+    missing: Option<Vec<String>>,
+    turned: Instant,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(HealthState {
+            missing: None,
+            turned: Instant::now(),
+        })))
+    }
+}
+
+impl Health {
+    fn state(&self) -> std::sync::MutexGuard<'_, HealthState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The loop turned, and this is what is missing for readiness.
+    pub fn turned(&self, missing: Vec<String>) {
+        let mut state = self.state();
+        state.turned = Instant::now();
+        state.missing = Some(missing);
+    }
+
+    fn ready(&self) -> (StatusCode, String) {
+        match &self.state().missing {
+            None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
+            Some(missing) if missing.is_empty() => (StatusCode::OK, "ok\n".into()),
+            Some(missing) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {}\n", missing.join("; ")),
+            ),
+        }
+    }
+
+    fn live(&self) -> (StatusCode, String) {
+        match self.state().turned.elapsed() {
+            idle if idle < STUCK => (StatusCode::OK, "ok\n".into()),
+            idle => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("the loop has not turned for {} s\n", idle.as_secs()),
+            ),
+        }
+    }
+}
+
+/// Why the listener cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Not `host:port`.
+    #[error(
+        "metrics_addr is {0:?}, which is no address to listen on: {1}; write \":8080\" or \"127.0.0.1:8080\""
+    )]
+    Malformed(String, String),
+    /// The system will not.
+    #[error(
+        "metrics_addr {0:?} cannot be listened on: {1}; choose another address, or \"0\" for none"
+    )]
+    Bind(String, std::io::Error),
+}
+
+/// Listens on `address` (`:8080`, `127.0.0.1:8080`) and serves until the returned future is dropped.
+///
+/// # Errors
+/// If the address is malformed or taken.
+pub async fn serve(
+    address: &str,
+    metrics: Metrics,
+    health: Health,
+) -> Result<
+    (
+        SocketAddr,
+        impl Future<Output = std::io::Result<()>> + use<>,
+    ),
+    ListenError,
+> {
+    let full = match address.strip_prefix(':') {
+        Some(port) => format!("[::]:{port}"),
+        None => address.to_owned(),
+    };
+    let resolved: Vec<SocketAddr> = tokio::net::lookup_host(&full)
+        .await
+        .map_err(|e| ListenError::Malformed(address.to_owned(), e.to_string()))?
+        .collect();
+    let mut listener = TcpListener::bind(&*resolved).await;
+    if listener.is_err() && address.starts_with(':') {
+        // A machine without IPv6.
+        listener = TcpListener::bind(format!("0.0.0.0{address}")).await;
+    }
+    let listener = listener.map_err(|e| ListenError::Bind(address.to_owned(), e))?;
+    let bound = listener
+        .local_addr()
+        .map_err(|e| ListenError::Bind(address.to_owned(), e))?;
+    let app = Router::new()
+        .route("/metrics", get(render))
+        .route("/livez", get(async |State(s): State<Shared>| s.1.live()))
+        .route("/healthz", get(async |State(s): State<Shared>| s.1.live()))
+        .route("/readyz", get(async |State(s): State<Shared>| s.1.ready()))
+        .with_state((metrics, health));
+    Ok((bound, async move { axum::serve(listener, app).await }))
+}
+
+type Shared = (Metrics, Health);
+
+async fn render(State((metrics, _)): State<Shared>) -> impl IntoResponse {
+    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, openmetrics)], metrics.render())
+}

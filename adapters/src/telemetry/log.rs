@@ -1,0 +1,191 @@
+//! Log lines: `key=value` text or JSON, to standard error or to a file that can be reopened.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer, fmt::MakeWriter, layer::SubscriberExt, registry::Registry};
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `ts=... level=info message="..." key=value`
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, how and where.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The least important level that is logged.
+    pub level: LevelFilter,
+    /// How.
+    pub format: Format,
+    /// Where; `None` is standard error.
+    pub file: Option<LogFile>,
+}
+
+/// A log file that can be opened again, after something moved it away.
+#[derive(Debug, Clone)]
+pub struct LogFile {
+    path: PathBuf,
+    file: Arc<Mutex<File>>,
+}
+
+impl LogFile {
+    /// Opens, and makes if need be, the file; lines are appended.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let file = Arc::new(Mutex::new(append_to(&path)?));
+        Ok(Self { path, file })
+    }
+
+    /// Opens the path again; on failure the old file stays in use.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn reopen(&self) -> io::Result<()> {
+        let file = append_to(&self.path)?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        Ok(())
+    }
+}
+
+fn append_to(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Writes to the file or to standard error. A log that cannot be written (a full disk) must never stop the program.
+#[derive(Debug, Clone)]
+pub struct Writer(Option<LogFile>);
+
+impl Write for Writer {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let written = match &self.0 {
+            Some(log) => log
+                .file
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .write_all(line),
+            None => io::stderr().lock().write_all(line),
+        };
+        // Reported as written: there is nobody to tell, and the caller would print the failure for every line.
+        let _ = written;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Writer;
+    fn make_writer(&'a self) -> Writer {
+        self.clone()
+    }
+}
+
+/// The subscriber for these settings; install it once, or use it for a while in tests.
+pub fn subscriber(settings: LogSettings) -> impl tracing::Subscriber + Send + Sync {
+    let writer = Writer(settings.file);
+    // Our own lines at the chosen level; libraries speak only where something is wrong.
+    let ours = move |metadata: &tracing::Metadata<'_>| {
+        let level = metadata.level();
+        let registrar = metadata.target().starts_with("k8s_workload_registrar")
+            || metadata.target().starts_with("registrar_");
+        *level <= settings.level && (registrar || *level <= tracing::Level::WARN)
+    };
+    let filter = tracing_subscriber::filter::filter_fn(ours);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
+        Format::Text => Box::new(
+            tracing_logfmt::builder()
+                .with_target(false)
+                .with_span_name(false)
+                .layer()
+                .with_writer(writer)
+                .with_filter(filter),
+        ),
+        Format::Json => Box::new(
+            tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_target(false)
+                .with_writer(writer)
+                .with_filter(filter),
+        ),
+    };
+    tracing_subscriber::registry().with(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(format: Format, log: impl FnOnce()) -> Vec<String> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("log");
+        let file = LogFile::open(&path).expect("a file");
+        let settings = LogSettings {
+            level: LevelFilter::INFO,
+            format,
+            file: Some(file),
+        };
+        tracing::subscriber::with_default(subscriber(settings), log);
+        std::fs::read_to_string(&path)
+            .expect("the log")
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn what_tenants_write_never_breaks_a_line() {
+        let hostile = "a\nlevel=error fake=1\u{1b}[31m\r\"";
+        for format in [Format::Text, Format::Json] {
+            let lines = lines(format, || {
+                tracing::info!(target: "registrar_test", pod = hostile, "entry created");
+            });
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(!lines[0].contains('\u{1b}'), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_moved_file_is_made_again_on_reopen() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("log");
+        let file = LogFile::open(&path).expect("a file");
+        let settings = LogSettings {
+            level: LevelFilter::INFO,
+            format: Format::Text,
+            file: Some(file.clone()),
+        };
+        tracing::subscriber::with_default(subscriber(settings), || {
+            tracing::info!(target: "registrar_test", "before");
+            std::fs::rename(&path, dir.path().join("log.1")).expect("moved");
+            file.reopen().expect("reopened");
+            tracing::info!(target: "registrar_test", "after");
+        });
+        let text = std::fs::read_to_string(&path).expect("made again");
+        assert!(text.contains("after") && !text.contains("before"), "{text}");
+    }
+
+    #[test]
+    fn libraries_speak_only_where_something_is_wrong() {
+        let lines = lines(Format::Text, || {
+            tracing::info!(target: "hyper", "chatter");
+            tracing::warn!(target: "hyper", "trouble");
+            tracing::debug!(target: "registrar_test", "below the level");
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+    }
+}

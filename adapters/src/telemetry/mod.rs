@@ -1,0 +1,9 @@
+//! Logs, metrics and probes.
+
+pub mod http;
+pub mod log;
+pub mod metrics;
+
+pub use http::{Health, ListenError, serve};
+pub use log::{Format, LogFile, LogSettings};
+pub use metrics::Metrics;

@@ -1,0 +1,125 @@
+//! The command line: the original's single-dash flags and the usual ones.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+/// Gives every pod of a Kubernetes cluster its registration entry on a SPIRE Server.
+#[derive(Debug, Parser)]
+#[command(
+    name = "k8s-workload-registrar",
+    version,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the configured mode (the default command)
+    Run(RunArgs),
+    /// Reads and checks the configuration file; prints every problem
+    Validate(ValidateArgs),
+    /// Prints the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "k8s-workload-registrar.conf"
+    )]
+    pub config: PathBuf,
+    /// A kubeconfig file; overrides the key of the same name
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "k8s-workload-registrar.conf"
+    )]
+    pub config: PathBuf,
+}
+
+impl Cli {
+    /// The command that was named, or `run`.
+    pub fn chosen(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
+    }
+}
+
+/// The original took its flags with one dash (`-config FILE`, `-config=FILE`), as Go programs do.
+pub fn with_double_dashes(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let root = Cli::command();
+    let commands = std::iter::once(&root).chain(root.get_subcommands());
+    let long: Vec<String> = commands
+        .flat_map(|c| {
+            c.get_arguments()
+                .filter_map(|a| a.get_long())
+                .map(str::to_owned)
+        })
+        .chain(["version", "help"].map(str::to_owned))
+        .collect();
+    let mut only_values = false;
+    args.map(|arg| {
+        only_values |= arg == "--";
+        let name = arg
+            .to_str()
+            .filter(|a| !only_values && !a.starts_with("--"))
+            .and_then(|a| a.strip_prefix('-'))
+            .map(|a| a.split('=').next().unwrap_or_default().to_owned());
+        match name {
+            Some(name) if name.len() > 1 && long.contains(&name) => {
+                let mut doubled = OsString::from("-");
+                doubled.push(&arg);
+                doubled
+            }
+            _ => arg,
+        }
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_may_be_written_as_in_go() {
+        for args in [
+            vec!["-config", "x"],
+            vec!["-config=x"],
+            vec!["--config", "x"],
+            vec!["--config=x"],
+            vec!["run", "-config", "x"],
+        ] {
+            let all = std::iter::once("k8s-workload-registrar").chain(args.iter().copied());
+            let cli = Cli::parse_from(with_double_dashes(all.map(OsString::from)));
+            let Command::Run(run) = cli.chosen() else {
+                panic!("{args:?} runs")
+            };
+            assert_eq!(run.config, PathBuf::from("x"), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn without_flags_the_original_default_file_is_read() {
+        let cli = Cli::parse_from(["k8s-workload-registrar"]);
+        let Command::Run(run) = cli.chosen() else {
+            panic!("run is the default")
+        };
+        assert_eq!(run.config, PathBuf::from("k8s-workload-registrar.conf"));
+    }
+}

@@ -1,0 +1,214 @@
+//! The loop: takes in what happened, steps, performs the effects. Everything that decides anything is in the core.
+
+use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use registrar_adapters::{
+    kubernetes::{Control, Watched},
+    spire::SpireServer,
+    telemetry::{Health, LogFile, Metrics, metrics::KindLabel},
+};
+use registrar_core::{
+    ports::{FailureClass, SpireReply},
+    spiffe::TrustDomain,
+    sync::{CallId, Event, Reconciler, TripId},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+use tracing::{info, warn};
+
+use crate::{
+    replies::Calls,
+    report::Reporter,
+    signals::{Asked, Signals},
+};
+
+/// Events taken in one step at most; a first list of a large cluster should not delay replies.
+const LARGEST_STEP: usize = 4096;
+/// How often metrics and probes are brought up to date, at least.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// How long calls under way may take to end after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(12);
+
+/// Everything the loop listens to and speaks to.
+pub struct Driver {
+    pub machine: Reconciler,
+    pub server: Arc<dyn SpireServer>,
+    pub watched: mpsc::Receiver<Watched>,
+    pub control: mpsc::Receiver<Control>,
+    pub signals: Signals,
+    pub reporter: Reporter,
+    pub metrics: Metrics,
+    pub health: Health,
+    pub log_file: Option<LogFile>,
+}
+
+/// A number that no other process of ours had.
+pub fn nonce() -> u64 {
+    // The standard library's hash keys are random, and new in every process.
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// Asks the server for its trust domain until it answers.
+///
+/// # Errors
+/// If it is another one than ours.
+async fn check_trust_domain(server: Arc<dyn SpireServer>, ours: TrustDomain) -> anyhow::Result<()> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match server.trust_domain().await {
+            Ok(theirs) if theirs == ours => return Ok(()),
+            Ok(theirs) => bail!(
+                "trust_domain is {:?}, but the SPIRE Server's is {:?}: write the server's into the configuration, \
+                 or name another server",
+                ours.as_str(),
+                theirs.as_str()
+            ),
+            Err(failure) if failure.class == FailureClass::Denied => {
+                // It serves us, but not this: the first create would tell a difference.
+                warn!(reason = %failure.message, "The server's trust domain cannot be compared");
+                return Ok(());
+            }
+            Err(failure) => {
+                warn!(reason = %failure.message, "Waiting for the SPIRE Server");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Runs until SIGTERM.
+    ///
+    /// # Errors
+    /// If the server has another trust domain than the configuration says.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let (reply_sender, mut replies) = mpsc::channel::<(CallId, SpireReply)>(64);
+        let mut calls = Calls::new(self.server.clone(), self.metrics.clone(), reply_sender);
+        let mut checked = Box::pin(check_trust_domain(
+            self.server.clone(),
+            self.machine.policy().trust_domain.clone(),
+        ));
+        let mut may_write = false;
+        let mut paused = false;
+        let mut confirmed: Option<String> = None;
+        let mut wake_at = None;
+        let mut shown = Instant::now();
+        self.show(begun, may_write);
+        loop {
+            let idle = Instant::now() + SHOW_EVERY;
+            let wake = wake_at.map_or(idle, |at: Duration| (begun + at).min(idle));
+            let mut events = Vec::new();
+            tokio::select! {
+                biased;
+                asked = self.signals.next() => match asked {
+                    Asked::Stop => break,
+                    Asked::Reopen => self.reopen_log(),
+                    Asked::Confirm => events.push(Event::ConfirmDeletes(None)),
+                },
+                result = &mut checked, if !may_write => {
+                    result?;
+                    may_write = true;
+                    events.push(Event::Leading(true));
+                }
+                Some((id, reply)) = replies.recv() => events.push(Event::Replied(id, reply)),
+                Some(control) = self.control.recv() => {
+                    if control.pause != paused {
+                        paused = control.pause;
+                        warn!(paused, "All writing is paused, or goes on, by the control ConfigMap");
+                        events.push(Event::Paused(paused));
+                    }
+                    if control.confirm_deletes != confirmed {
+                        confirmed = control.confirm_deletes;
+                        let trip = confirmed.as_deref().map(|t| TripId(t.into()));
+                        events.extend(trip.map(|t| Event::ConfirmDeletes(Some(t))));
+                    }
+                }
+                Some(watched) = self.watched.recv() => self.take(watched, &mut events),
+                () = sleep_until(wake) => {}
+            }
+            while events.len() < LARGEST_STEP {
+                if let Ok((id, reply)) = replies.try_recv() {
+                    events.push(Event::Replied(id, reply));
+                } else if let Ok(watched) = self.watched.try_recv() {
+                    self.take(watched, &mut events);
+                } else {
+                    break;
+                }
+            }
+            let step = self.machine.step(begun.elapsed(), events);
+            for (id, call) in step.calls {
+                calls.start(id, call);
+            }
+            for fact in &step.facts {
+                self.reporter.tell(&self.machine, fact);
+            }
+            wake_at = step.wake_at;
+            if shown.elapsed() >= SHOW_EVERY || !step.facts.is_empty() {
+                self.show(begun, may_write);
+                shown = Instant::now();
+            }
+        }
+        info!("Stopping: no new calls, waiting for those under way");
+        self.health.turned(vec!["stopping".into()]);
+        // Replies go to a channel that nobody reads: their number is bounded by the calls under way.
+        let drained = tokio::time::timeout(DRAIN, async {
+            tokio::select! {
+                () = calls.drain() => {}
+                () = async { while replies.recv().await.is_some() {} } => {}
+            }
+        });
+        if drained.await.is_err() {
+            warn!("Calls were still under way");
+        }
+        info!("Stopped");
+        Ok(())
+    }
+
+    fn take(&self, watched: Watched, events: &mut Vec<Event>) {
+        match watched {
+            Watched::Event(event) => events.push(event),
+            Watched::Failed { kind, status, why } => {
+                self.metrics
+                    .watch_failures
+                    .get_or_create(&KindLabel { kind: kind.name() })
+                    .inc();
+                let remedy = match status {
+                    Some(401 | 403) => "the registrar's role needs get, list and watch on it",
+                    _ => "it is tried again; nothing is deleted meanwhile",
+                };
+                warn!(
+                    kind = kind.name(),
+                    status,
+                    reason = why,
+                    remedy,
+                    "List or watch failed"
+                );
+            }
+        }
+    }
+
+    fn reopen_log(&self) {
+        if let Some(Err(error)) = self.log_file.as_ref().map(LogFile::reopen) {
+            warn!(%error, "log_path cannot be opened again; the old file stays in use");
+        }
+    }
+
+    fn show(&self, begun: Instant, server_checked: bool) {
+        let mut missing: Vec<String> = self
+            .machine
+            .not_ready()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if !server_checked {
+            missing.push("the SPIRE Server has not answered yet".into());
+        }
+        self.health.turned(missing);
+        self.reporter.show(&self.machine.status(begun.elapsed()));
+    }
+}

@@ -1,0 +1,236 @@
+//! Facts become log lines, metrics and Kubernetes Events.
+
+use registrar_adapters::{
+    kubernetes::{CONTROL_CONFIG_MAP, EventNote, EventPublisher, Regarding},
+    telemetry::{
+        Metrics,
+        metrics::{DriftLabel, KindLabel, OperationLabels, ReasonLabel},
+    },
+};
+use registrar_core::{
+    rules::Subject,
+    sync::{Drift, Fact, Reconciler, Status},
+};
+use tracing::{debug, error, info, warn};
+
+/// Where facts go.
+pub struct Reporter {
+    metrics: Metrics,
+    events: EventPublisher,
+    namespace: String,
+}
+
+impl Reporter {
+    /// A reporter; `namespace` is our own, where Events about the registrar itself appear.
+    pub fn new(metrics: Metrics, events: EventPublisher, namespace: String) -> Self {
+        Self {
+            metrics,
+            events,
+            namespace,
+        }
+    }
+
+    /// Tells one fact.
+    pub fn tell(&self, machine: &Reconciler, fact: &Fact) {
+        match fact {
+            Fact::Created {
+                subject,
+                id,
+                spiffe_id,
+                waited,
+            } => {
+                self.count("create", "ok");
+                if !matches!(subject, Subject::Node(_)) {
+                    self.metrics.entry_latency.observe(waited.as_secs_f64());
+                }
+                info!(%subject, entry_id = %id, %spiffe_id, waited_ms = waited.as_millis() as u64, "Created entry");
+            }
+            Fact::Adopted { subject, id } => {
+                self.count("create", "found");
+                info!(%subject, entry_id = %id, "Found existing entry");
+            }
+            Fact::Updated {
+                subject,
+                id,
+                spiffe_id,
+                fields,
+            } => {
+                self.count("update", "ok");
+                info!(%subject, entry_id = %id, %spiffe_id, %fields, "Updated entry");
+            }
+            Fact::Deleted {
+                subject,
+                id,
+                reason,
+            } => {
+                self.count("delete", "ok");
+                info!(%subject, entry_id = %id, %reason, "Deleted entry");
+            }
+            Fact::WouldWrite {
+                subject,
+                operation,
+                id,
+            } => {
+                self.count(operation, "dry_run");
+                let id = id.as_ref().map(ToString::to_string).unwrap_or_default();
+                info!(%subject, operation, entry_id = id, "Dry run: would write");
+            }
+            Fact::Refused {
+                subject,
+                failure,
+                retry_in,
+                ..
+            } => {
+                self.count("write", "refused");
+                let text = format!("the SPIRE Server refuses its entry: {}", failure.message);
+                warn!(%subject, reason = %failure.message, retry_in_s = retry_in.as_secs(), "Server refuses entry");
+                self.event(machine, subject, "EntryRefused", text);
+            }
+            Fact::Held {
+                subject, problem, ..
+            } => {
+                warn!(%subject, reason = problem.word(), %problem, "Held: its entry stays as it is");
+                self.event(machine, subject, problem.word(), problem.to_string());
+            }
+            Fact::Released { subject } => info!(%subject, "No longer held"),
+            Fact::LeftOut { subject, note, .. } => {
+                warn!(%subject, %note, "Left out of its entry");
+                self.event(machine, subject, "LeftOut", note.to_string());
+            }
+            Fact::Foreign { id, parent_id } => {
+                warn!(entry_id = %id, %parent_id, "An entry under our root is not ours; it is left alone");
+            }
+            Fact::Drifted { subject, id, drift } => {
+                let drift = drift_word(*drift);
+                self.metrics
+                    .drift
+                    .get_or_create(&DriftLabel { drift })
+                    .inc();
+                info!(%subject, entry_id = %id, drift, "Server differs");
+            }
+            other => self.tell_of_ourselves(other),
+        }
+    }
+
+    fn tell_of_ourselves(&self, fact: &Fact) {
+        match fact {
+            Fact::Synced(kind) => info!(kind = kind.name(), "Listed"),
+            Fact::Compared { total, owned } => debug!(total, owned, "Compared with the server"),
+            Fact::FirstSyncDone => info!("First sync done"),
+            Fact::BreakerTripped {
+                trip,
+                condemned,
+                limit,
+            } => {
+                let text = format!(
+                    "{condemned} entries are to be deleted, more than the {limit} that may be within a minute \
+                     (max_deletes). Nothing is deleted. If this is meant, write confirm-deletes: {trip} into \
+                     the ConfigMap {CONTROL_CONFIG_MAP} of namespace {}, or send the registrar SIGUSR1",
+                    self.namespace
+                );
+                error!(%trip, condemned, limit, "Mass-delete breaker tripped: {text}");
+                self.own_event("MassDelete", text, true);
+            }
+            Fact::BreakerClosed { confirmed } => {
+                info!(confirmed, "Mass-delete breaker closed");
+                self.own_event("MassDeleteOver", "deletes go on".into(), false);
+            }
+            Fact::UnknownTrip(trip) => {
+                warn!(%trip, "confirm-deletes names no trip of the breaker that there is");
+            }
+            Fact::ServerFailed {
+                method,
+                failure,
+                retry_in,
+            } => {
+                warn!(method, reason = %failure.message, retry_in_ms = retry_in.as_millis() as u64, "SPIRE Server failed");
+            }
+            Fact::ServerBack => info!("SPIRE Server answers again"),
+            Fact::BundleArrived(td) => info!(trust_domain = %td, "Bundle is there"),
+            Fact::BundleGone(td) => warn!(trust_domain = %td, "Bundle is gone"),
+            Fact::Blind { kind, why } => {
+                error!(kind = kind.name(), %why, "An object cannot be read at all: entries of its kind are not deleted for being absent");
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&self, operation: &'static str, outcome: &'static str) {
+        self.metrics
+            .operations
+            .get_or_create(&OperationLabels { operation, outcome })
+            .inc();
+    }
+
+    fn event(&self, machine: &Reconciler, subject: &Subject, reason: &str, note: String) {
+        let Some((object, uid)) = machine.object_of(subject) else {
+            return;
+        };
+        self.publish(EventNote {
+            object: Regarding::from(&object),
+            uid,
+            warning: true,
+            reason: reason.to_owned(),
+            note,
+        });
+    }
+
+    fn own_event(&self, reason: &str, note: String, warning: bool) {
+        self.publish(EventNote {
+            object: Regarding {
+                api_version: "v1",
+                kind: "ConfigMap",
+                namespace: self.namespace.clone(),
+                name: CONTROL_CONFIG_MAP.to_owned(),
+            },
+            uid: None,
+            warning,
+            reason: reason.to_owned(),
+            note,
+        });
+    }
+
+    fn publish(&self, note: EventNote) {
+        if !self.events.publish(note) {
+            self.metrics.events_dropped.inc();
+        }
+    }
+
+    /// Shows where the machine stands.
+    pub fn show(&self, status: &Status) {
+        let m = &self.metrics;
+        let set = |family: &registrar_adapters::telemetry::metrics::ByKind, kind, n: usize| {
+            family.get_or_create(&KindLabel { kind }).set(n as i64);
+        };
+        set(&m.entries, "node", status.entries.0);
+        set(&m.entries, "pod", status.entries.1);
+        set(&m.objects, "node", status.objects.0);
+        set(&m.objects, "pod", status.objects.1);
+        m.held.clear();
+        for (reason, n) in &status.held {
+            m.held.get_or_create(&ReasonLabel { reason }).set(*n as i64);
+        }
+        m.skipped.clear();
+        for (reason, n) in &status.skipped {
+            m.skipped
+                .get_or_create(&ReasonLabel { reason })
+                .set(*n as i64);
+        }
+        m.refused.set(status.refused as i64);
+        m.queue_depth.set(status.queued as i64);
+        m.queue_oldest
+            .set(status.oldest.unwrap_or_default().as_secs_f64());
+        m.leader.set(i64::from(status.leading));
+        m.breaker_tripped.set(i64::from(status.tripped.is_some()));
+        m.breaker_condemned
+            .set(status.tripped.as_ref().map_or(0, |(_, n)| *n as i64));
+    }
+}
+
+fn drift_word(drift: Drift) -> &'static str {
+    match drift {
+        Drift::Missing => "missing",
+        Drift::Changed => "changed",
+        Drift::Unknown => "unknown",
+    }
+}

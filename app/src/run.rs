@@ -1,0 +1,156 @@
+//! `run`: from the configuration to a running mode.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context, bail};
+use registrar_adapters::{
+    config::{self, Common, Config, LogFormat, LogLevel, Mode},
+    kubernetes::{self, EventPublisher, KubeSettings, watch_control},
+    spire::{Deadlines, SpireClient, connect::ServerAddress},
+    telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
+};
+use registrar_core::{policy::Policy, sync::Reconciler};
+use tokio::sync::mpsc;
+use tracing::{info, level_filters::LevelFilter, warn};
+
+use crate::{
+    cli::RunArgs,
+    driver::{Driver, nonce},
+    report::Reporter,
+    signals::Signals,
+};
+
+/// Watch events on their way to the loop; a slow loop slows the watches down, not the memory up.
+const WATCH_QUEUE: usize = 1024;
+
+/// Reads the configuration and runs its mode until SIGTERM.
+pub fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let (config, problems) = match config::load(&args.config) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprint!("{problems}");
+            bail!("{} cannot be used; see above", args.config.display());
+        }
+    };
+    eprint!("{problems}");
+    let log_file = install_log(&config.common)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run_mode(config, args, log_file))
+}
+
+fn install_log(common: &Common) -> anyhow::Result<Option<LogFile>> {
+    let file = match &common.log_path {
+        Some(path) => Some(
+            LogFile::open(path).with_context(|| format!("log_path {path:?} cannot be written"))?,
+        ),
+        None => None,
+    };
+    let subscriber = telemetry::log::subscriber(LogSettings {
+        level: match common.log_level {
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        },
+        format: match common.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        },
+        file: file.clone(),
+    });
+    tracing::subscriber::set_global_default(subscriber).context("a logger is installed already")?;
+    Ok(file)
+}
+
+async fn run_mode(config: Config, args: &RunArgs, log_file: Option<LogFile>) -> anyhow::Result<()> {
+    let policy = match config.mode {
+        Mode::Reconcile(reconcile) => reconcile.policy,
+        Mode::Webhook(_) | Mode::Crd(_) => bail!(
+            "mode {:?} is not built yet; mode = \"reconcile\" is",
+            config.mode.name()
+        ),
+    };
+    let common = config.common;
+    if common.leader_election {
+        bail!(
+            "leader_election = true is not built yet: run one replica, and set leader_election = false"
+        );
+    }
+    reconcile(policy, &common, args.kubeconfig.clone(), log_file).await
+}
+
+/// Everything of reconcile mode.
+async fn reconcile(
+    policy: Policy,
+    common: &Common,
+    kubeconfig: Option<PathBuf>,
+    log_file: Option<LogFile>,
+) -> anyhow::Result<()> {
+    let signals = Signals::new().context("signals cannot be listened to")?;
+    let metrics = Metrics::new();
+    let health = Health::default();
+    if let Some(address) = &common.metrics_addr {
+        let (bound, serving) = telemetry::serve(address, metrics.clone(), health.clone()).await?;
+        info!(address = %bound, "Serving metrics and probes");
+        tokio::spawn(serving);
+    }
+    let server = server(common)?;
+    let settings = KubeSettings {
+        kubeconfig: kubeconfig.or_else(|| common.kubeconfig.as_ref().map(PathBuf::from)),
+        context: common.kube_context.clone(),
+        namespace: common.namespace.clone(),
+    };
+    let (client, namespace) = kubernetes::connect(&settings).await?;
+    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "k8s-workload-registrar".into());
+    let (events, publishing) = EventPublisher::new(client.clone(), instance, |why| {
+        warn!(reason = why, "No Event")
+    });
+    tokio::spawn(publishing);
+
+    let (watched_sender, watched) = mpsc::channel(WATCH_QUEUE);
+    let wanted = Arc::new(policy.wanted_metadata());
+    for kind in Reconciler::kinds(&policy) {
+        tokio::spawn(kubernetes::watch(
+            client.clone(),
+            kind,
+            wanted.clone(),
+            watched_sender.clone(),
+        ));
+    }
+    let (control_sender, control) = mpsc::channel(4);
+    tokio::spawn(watch_control(client, namespace.clone(), control_sender));
+
+    info!(root = %policy.root, server = common.server_address, dry_run = policy.dry_run, "Reconciling");
+    let driver = Driver {
+        machine: Reconciler::new(policy, nonce()),
+        server,
+        watched,
+        control,
+        signals,
+        reporter: Reporter::new(metrics.clone(), events, namespace),
+        metrics,
+        health,
+        log_file,
+    };
+    driver.run().await
+}
+
+fn server(common: &Common) -> anyhow::Result<Arc<SpireClient>> {
+    let Some(path) = common.server_address.strip_prefix("unix://") else {
+        bail!(
+            "server_address {:?} is not a Unix socket; SPIRE over TCP is not built yet",
+            common.server_address
+        );
+    };
+    info!(
+        address = common.server_address,
+        "Connecting to local registration server socket"
+    );
+    let address = ServerAddress::Unix(path.into());
+    let client = SpireClient::new(&address, Deadlines::default())
+        .with_context(|| format!("server_socket_path {path:?} cannot be used"))?;
+    Ok(Arc::new(client))
+}
