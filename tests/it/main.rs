@@ -1,1 +1,4 @@
 //! The integration tests: each runs on a real API server and a real SPIRE Server.
+
+mod plane;
+mod reconcile_entries;

@@ -1,1 +1,16 @@
-//! The harness: a real control plane on this machine, a fake SPIRE Server, and helpers to drive both.
+//! The harness: a real control plane on this machine (etcd, kube-apiserver, kube-controller-manager, spire-server), the
+//! registrar's own program, and helpers to drive and watch both.
+
+pub mod agent;
+pub mod cluster;
+pub mod control_plane;
+pub mod entries;
+pub mod process;
+pub mod registrar;
+pub mod wait;
+
+pub use cluster::{Cluster, PodSpec};
+pub use control_plane::{ControlPlane, Options};
+pub use entries::Entries;
+pub use registrar::Registrar;
+pub use wait::{eventually, steadily};
