@@ -91,8 +91,9 @@ impl ControlPlane {
         let dir = scratch.path().to_owned();
         let (etcd_port, peer_port, api_port) = (free_port()?, free_port()?, free_port()?);
         let etcd = start_etcd(&bin, &dir, etcd_port, peer_port)?;
-        let key = rcgen::KeyPair::generate()?.serialize_pem();
-        std::fs::write(dir.join("sa.key"), key)?;
+        let key = rcgen::KeyPair::generate()?;
+        std::fs::write(dir.join("sa.key"), key.serialize_pem())?;
+        std::fs::write(dir.join("sa.pub"), key.public_key_pem())?;
         std::fs::write(
             dir.join("tokens.csv"),
             format!("{ADMIN_TOKEN},admin,1,\"system:masters\"\n"),
@@ -258,7 +259,7 @@ fn start_api_server(
         format!("--cert-dir={shown}"),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
         format!("--service-account-signing-key-file={shown}/sa.key"),
-        format!("--service-account-key-file={shown}/sa.key"),
+        format!("--service-account-key-file={shown}/sa.pub"),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
         format!("--token-auth-file={shown}/tokens.csv"),
         "--authorization-mode=RBAC".into(),

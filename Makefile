@@ -1,0 +1,52 @@
+# Two commands: `make demo` (the main job on real parts, from nothing) and `make test` (everything).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+CARGO ?= cargo
+# The tests that need no control plane; see `make test`.
+FAST := --workspace --exclude registrar-tests
+
+.PHONY: help tools demo test check fast it control-plane
+
+help:
+	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
+	@echo 'make test   everything: format, lints, fast tests, tests on the real control plane (cold 30 min, warm 5 min)'
+	@echo 'make check  format and lints only'
+	@echo 'make fast   the tests that need no control plane'
+
+tools:
+	@for tool in cargo go gcc setpriv; do command -v $$tool >/dev/null || { \
+	  echo "$$tool is missing: Rust (rustup.rs), Go 1.26, gcc and util-linux are needed"; exit 1; }; done
+
+demo: tools
+	@echo 'The demo will: build the registrar, show which entries the example pods should get, build and start a real'
+	@echo 'etcd, kube-apiserver, spire-server and spire-agent, run the registrar in reconcile mode, show the entries on'
+	@echo 'the server, hand a workload its X509-SVID, delete a pod and show its entry go.'
+	@echo '== building the registrar and the demo (about 4 min the first time, seconds afterwards)'
+	$(CARGO) build -p k8s-workload-registrar -p registrar-tests --bins
+	$(CARGO) run -q -p registrar-tests --bin demo -- plan
+	@$(MAKE) --no-print-directory control-plane
+	$(CARGO) run -q -p registrar-tests --bin demo
+
+control-plane: tools
+	tests/control-plane/build
+
+check: tools
+	@echo '== format'
+	$(CARGO) fmt --all --check
+	@echo '== lints (about 4 min the first time)'
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+fast: tools
+	@echo '== fast tests (about 3 min to build the first time)'
+	$(CARGO) test $(FAST)
+
+it: control-plane
+	@echo '== tests on the real control plane'
+	$(CARGO) build -p k8s-workload-registrar -p registrar-tests --bins
+	$(CARGO) test -p registrar-tests
+	@echo '== the demo'
+	$(CARGO) run -q -p registrar-tests --bin demo
+
+test: check fast it
+	@echo 'all tests passed'
