@@ -38,7 +38,7 @@ pub fn classify(policy: &Policy, entry: &RegisteredEntry) -> Ownership {
     if entry.parent_id == policy.server_id() {
         let is_node = entry.spiffe_id.is_under(&policy.root);
         return match node_of(policy, entry) {
-            Some(subject) if is_node => Ownership::Ours(subject),
+            Some(subject) if is_node || ours_by_id => Ownership::Ours(subject),
             _ if is_node => Ownership::Foreign(Foreign::UnderRoot),
             _ => Ownership::Foreign(Foreign::Elsewhere),
         };

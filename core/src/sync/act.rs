@@ -36,10 +36,11 @@ impl Reconciler {
             }
             let mut looked = false;
             while self.staged.len() < room
-                && let Some((subject, urgency)) = self.queue.pop()
+                && let Some(subject) = self.queue.pop()
             {
                 looked = true;
-                self.look_at(&subject, urgency, now);
+                self.look_at(&subject);
+                self.release_waiting(&subject, now);
             }
             if !looked {
                 break;
@@ -52,7 +53,7 @@ impl Reconciler {
     }
 
     /// Decides what one subject should have, and stages what is next for it.
-    fn look_at(&mut self, subject: &Subject, urgency: Urgency, now: Now) {
+    fn look_at(&mut self, subject: &Subject) {
         if self.read_doubtful(subject) {
             return;
         }
@@ -67,7 +68,7 @@ impl Reconciler {
                     self.queue.rest(subject);
                     return;
                 }
-                self.converge(subject, &entries, &owner, urgency, now);
+                self.converge(subject, &entries, &owner);
             }
         }
     }
@@ -89,8 +90,6 @@ impl Reconciler {
         subject: &Subject,
         entries: &[std::sync::Arc<Entry>],
         owner: &crate::cluster::Uid,
-        urgency: Urgency,
-        _now: Now,
     ) {
         let records: Vec<_> = self.mirror.of(subject).collect();
         let policy = &self.policy;
@@ -109,19 +108,11 @@ impl Reconciler {
             self.breaker.pardon(id);
         }
         for id in &diff.right {
-            let news = self.mirror.get(id).is_some_and(|r| r.owner.is_none());
-            if news && urgency != Urgency::Resync {
-                self.facts.push(Fact::Adopted {
-                    subject: subject.clone(),
-                    id: id.clone(),
-                });
-            }
             self.mirror.set_owner(id, owner);
         }
         let complete = diff.update.is_empty() && diff.create.is_empty();
         for (id, entry, mask) in diff.update {
-            if mask.contains(Field::ParentId) && self.parent_is_pending(subject, &entry) {
-                // The node's acknowledgement brings the pod back.
+            if mask.contains(Field::ParentId) && self.waits_for_node(subject, &entry) {
                 continue;
             }
             let owner = owner.clone();
@@ -162,19 +153,44 @@ impl Reconciler {
         self.queue.rest(subject);
     }
 
-    /// Whether the node's entry that this one would hang under is still to be made.
-    fn parent_is_pending(&self, subject: &Subject, entry: &Entry) -> bool {
+    /// Whether the node's entry that this one would hang under is still to be made; then the pod is looked at again when
+    /// it is.
+    fn waits_for_node(&mut self, subject: &Subject, entry: &Entry) -> bool {
         let Some(node) = self.observed.pod(subject).and_then(|p| p.node_name.clone()) else {
             return false;
         };
-        let node_subject = Subject::Node(node.clone());
-        self.policy.pods.parent == ParentForm::NodeAlias
-            && self.observed.node(&node).is_some()
-            && !self.refused.contains(&node_subject)
-            && !self
-                .mirror
-                .of(&node_subject)
-                .any(|r| r.entry.spiffe_id == entry.parent_id)
+        let pending = self.policy.pods.parent == ParentForm::NodeAlias
+            && entry.parent_id.is_under(&self.policy.root)
+            && self.node_is_pending(&node);
+        if pending {
+            self.waiting_for_node
+                .entry(node)
+                .or_default()
+                .insert(subject.clone());
+        }
+        pending
+    }
+
+    fn node_is_pending(&self, node: &std::sync::Arc<str>) -> bool {
+        let subject = Subject::Node(node.clone());
+        let there = self.mirror.of(&subject).any(|r| {
+            r.entry
+                .spiffe_id
+                .path()
+                .strip_prefix(self.policy.root.path())
+                == Some(&*format!("/{node}"))
+        });
+        self.observed.node(node).is_some() && !self.refused.contains(&subject) && !there
+    }
+
+    /// Brings back the pods that waited for a node, once they need not wait any longer.
+    pub(super) fn release_waiting(&mut self, subject: &Subject, now: Now) {
+        let Subject::Node(node) = subject else { return };
+        if self.waiting_for_node.contains_key(node) && !self.node_is_pending(node) {
+            for pod in self.waiting_for_node.remove(node).unwrap_or_default() {
+                self.queue.mark(&pod, Urgency::Changed, now);
+            }
+        }
     }
 
     fn hold_entries(&mut self, subject: &Subject, owner: Option<crate::cluster::Uid>) {

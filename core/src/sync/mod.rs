@@ -26,6 +26,7 @@ pub use status::{NotReady, Status};
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -85,6 +86,8 @@ pub struct Reconciler {
     refused: BTreeSet<Subject>,
     /// Subjects whose object's end was watched, and that may still have entries.
     ended: BTreeSet<Subject>,
+    /// Pods that move under a node as soon as its entry is there, by the node's name.
+    waiting_for_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
     foreign: BTreeSet<EntryId>,
     facts: Vec<Fact>,
 }
@@ -121,6 +124,7 @@ impl Reconciler {
             federating: BTreeSet::new(),
             refused: BTreeSet::new(),
             ended: BTreeSet::new(),
+            waiting_for_node: BTreeMap::new(),
             foreign: BTreeSet::new(),
             facts: Vec::new(),
         }

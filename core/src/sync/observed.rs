@@ -19,8 +19,8 @@ type Name = (Arc<str>, Arc<str>);
 struct Knowledge {
     /// Listed completely at least once.
     synced: bool,
-    /// While a list is under way: what it held so far.
-    relist: Option<BTreeSet<Name>>,
+    /// While a list is under way: what it held so far, and its UID if that could be read.
+    relist: Option<BTreeMap<Name, Option<Uid>>>,
     /// Whether an object without a readable UID is there, since the list under way or the last one.
     blind: bool,
     blind_in_relist: bool,
@@ -84,7 +84,7 @@ impl Observed {
 
     pub(super) fn relist_began(&mut self, kind: Kind) {
         let knowledge = self.kinds.entry(kind).or_default();
-        knowledge.relist = Some(BTreeSet::new());
+        knowledge.relist = Some(BTreeMap::new());
         knowledge.blind_in_relist = false;
     }
 
@@ -101,7 +101,14 @@ impl Observed {
                 let absent: Vec<Subject> = self
                     .pods
                     .iter()
-                    .filter(|(_, p)| !seen.contains(&(p.namespace.clone(), p.name.clone())))
+                    .filter(|(_, p)| {
+                        match seen.get(&(p.namespace.clone(), p.name.clone())) {
+                            // Another pod of the same name is not this one.
+                            Some(Some(uid)) => *uid != p.uid,
+                            Some(None) => false,
+                            None => true,
+                        }
+                    })
                     .map(|(s, _)| s.clone())
                     .collect();
                 for subject in absent {
@@ -114,7 +121,7 @@ impl Observed {
                 let absent: Vec<Arc<str>> = self
                     .nodes
                     .keys()
-                    .filter(|n| !seen.contains(&(empty.clone(), (*n).clone())))
+                    .filter(|n| !seen.contains_key(&(empty.clone(), (*n).clone())))
                     .cloned()
                     .collect();
                 for name in absent {
@@ -126,7 +133,7 @@ impl Observed {
                 let absent: Vec<Name> = self
                     .slices
                     .keys()
-                    .filter(|n| !seen.contains(*n))
+                    .filter(|n| !seen.contains_key(*n))
                     .cloned()
                     .collect();
                 for name in absent {
@@ -136,7 +143,7 @@ impl Observed {
         }
     }
 
-    fn forget_unreadable(&mut self, seen: &BTreeSet<Name>, touched: &mut Touched) {
+    fn forget_unreadable(&mut self, seen: &BTreeMap<Name, Option<Uid>>, touched: &mut Touched) {
         self.unreadable.retain(|subject, _| {
             let name = match subject {
                 Subject::Pod(namespace, name) => (namespace.clone(), name.clone()),
@@ -144,7 +151,7 @@ impl Observed {
                 // Known by UID only: its pod comes with the list, or is gone.
                 Subject::PodUid(_) => return true,
             };
-            let keep = seen.contains(&name);
+            let keep = seen.contains_key(&name);
             if !keep {
                 touched.subjects.push(subject.clone());
             }
@@ -155,7 +162,11 @@ impl Observed {
     /// An object as it is now, from a list or a watch.
     pub(super) fn apply(&mut self, policy: &Policy, object: Object, touched: &mut Touched) {
         let key = object.key();
-        self.seen(&key);
+        let uid = match &object {
+            Object::Pod(pod) => Some(pod.uid.clone()),
+            Object::Node(_) | Object::EndpointSlice(_) => None,
+        };
+        self.seen(&key, uid);
         match object {
             Object::Pod(pod) => self.apply_pod(policy, pod, touched),
             Object::Node(node) => self.apply_node(node, touched),
@@ -166,9 +177,9 @@ impl Observed {
         }
     }
 
-    fn seen(&mut self, key: &ObjectKey) {
+    fn seen(&mut self, key: &ObjectKey, uid: Option<Uid>) {
         if let Some(relist) = self.kinds.entry(key.kind).or_default().relist.as_mut() {
-            relist.insert((key.namespace.clone(), key.name.clone()));
+            relist.insert((key.namespace.clone(), key.name.clone()), uid);
         }
     }
 
@@ -343,7 +354,7 @@ impl Observed {
         touched: &mut Touched,
     ) -> bool {
         if let Some(key) = key {
-            self.seen(key);
+            self.seen(key, uid.cloned());
         }
         let mut subjects = Vec::new();
         match (kind, key) {

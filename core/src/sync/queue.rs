@@ -97,7 +97,7 @@ impl Queue {
     }
 
     /// The most urgent subject, no longer queued.
-    pub(super) fn pop(&mut self) -> Option<(Subject, Urgency)> {
+    pub(super) fn pop(&mut self) -> Option<Subject> {
         for (n, queue) in self.queues.iter_mut().enumerate() {
             while let Some(subject) = queue.pop_front() {
                 if let Some(work) = self.work.get_mut(&subject)
@@ -106,7 +106,7 @@ impl Queue {
                 {
                     work.queued = None;
                     self.queued[n] -= 1;
-                    return Some((subject, queued));
+                    return Some(subject);
                 }
             }
         }

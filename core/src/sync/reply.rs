@@ -169,7 +169,7 @@ impl Reconciler {
                 let spiffe_id = entry.spiffe_id.clone();
                 let stored = RegisteredEntry::created(id.clone(), &entry);
                 self.mirror.put(stored, subject.clone(), Some(owner), stamp);
-                self.succeeded(now, &subject);
+                self.succeeded(&subject);
                 self.facts.push(Fact::Created {
                     subject,
                     id,
@@ -203,7 +203,7 @@ impl Reconciler {
                     stored.update(&entry, mask);
                     self.mirror.put(stored, subject.clone(), Some(owner), stamp);
                     let spiffe_id = entry.spiffe_id.clone();
-                    self.succeeded(now, &subject);
+                    self.succeeded(&subject);
                     self.facts.push(Fact::Updated {
                         subject,
                         id,
@@ -253,18 +253,11 @@ impl Reconciler {
         }
     }
 
-    fn succeeded(&mut self, now: Now, subject: &Subject) {
+    fn succeeded(&mut self, subject: &Subject) {
         self.refused.remove(subject);
         if let Some(work) = self.queue.get_mut(subject) {
             work.failures = 0;
             work.alone = false;
-        }
-        if let Subject::Node(name) = subject {
-            // Pods that wait to move under this node.
-            let pods: Vec<Subject> = self.observed.pods_on(name).cloned().collect();
-            for pod in pods {
-                self.queue.mark(&pod, Urgency::Changed, now);
-            }
         }
     }
 
@@ -275,7 +268,7 @@ impl Reconciler {
                 let id = stored.id.clone();
                 let stamp = self.stamp;
                 self.mirror.put(stored, whose, None, stamp);
-                self.succeeded(now, subject);
+                self.succeeded(subject);
                 self.facts.push(Fact::Adopted {
                     subject: subject.clone(),
                     id,
@@ -329,6 +322,7 @@ impl Reconciler {
 
     fn refuse(&mut self, now: Now, subject: &Subject, failure: Failure) {
         self.refused.insert(subject.clone());
+        self.release_waiting(subject, now);
         let retry_in = self.back_off_for(now, subject, failure.class);
         let uid = match subject {
             Subject::Node(name) => self.observed.node(name).map(|n| n.uid.clone()),

@@ -1,0 +1,158 @@
+//! A model of the SPIRE Server: what it stores and answers, by the semantics of its Entry API (create, update, delete,
+//! list in pages, similar entries, federated bundles). Small enough to be obviously right.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::{
+    entry::{Entry, EntryId, RegisteredEntry},
+    ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireCall},
+    spiffe::TrustDomain,
+};
+
+/// The server's memory.
+#[derive(Debug, Clone, Default)]
+pub struct ModelServer {
+    /// In the order of creation, which is the order of pages.
+    rows: Vec<(u64, RegisteredEntry)>,
+    next_row: u64,
+    /// Trust domains with a bundle.
+    pub bundles: BTreeSet<TrustDomain>,
+    /// How many items of writes changed something.
+    pub writes: usize,
+}
+
+impl ModelServer {
+    /// All entries.
+    pub fn entries(&self) -> impl Iterator<Item = &RegisteredEntry> {
+        self.rows.iter().map(|(_, e)| e)
+    }
+
+    /// The entry with this ID.
+    pub fn get(&self, id: &EntryId) -> Option<&RegisteredEntry> {
+        self.entries().find(|e| e.id == *id)
+    }
+
+    /// Stores an entry behind everyone's back.
+    pub fn put(&mut self, entry: RegisteredEntry) {
+        self.remove(&entry.id.clone());
+        self.next_row += 1;
+        self.rows.push((self.next_row, entry));
+    }
+
+    /// Deletes an entry behind everyone's back.
+    pub fn remove(&mut self, id: &EntryId) -> Option<RegisteredEntry> {
+        let at = self.rows.iter().position(|(_, e)| e.id == *id)?;
+        Some(self.rows.remove(at).1)
+    }
+
+    /// Changes an entry behind everyone's back.
+    pub fn change(&mut self, id: &EntryId, change: impl FnOnce(&mut RegisteredEntry)) {
+        if let Some((_, entry)) = self.rows.iter_mut().find(|(_, e)| e.id == *id) {
+            change(entry);
+        }
+    }
+
+    /// Takes a bundle away, and with it the trust domain from all entries (the API's mode DISSOCIATE).
+    pub fn dissociate(&mut self, td: &TrustDomain) {
+        self.bundles.remove(td);
+        for (_, entry) in &mut self.rows {
+            if entry.federates_with.contains(td) {
+                let mut left = (*entry.federates_with).clone();
+                left.remove(td);
+                entry.federates_with = Arc::new(left);
+            }
+        }
+    }
+
+    /// Performs a call; of a write only the first `items` items, as a server does whose deadline passes.
+    pub fn perform(&mut self, call: &SpireCall, items: usize) -> SpireAnswer {
+        match call {
+            SpireCall::List {
+                page_token,
+                page_size,
+            } => self.page(page_token.as_deref(), *page_size),
+            SpireCall::Read { ids } => {
+                SpireAnswer::Read(ids.iter().map(|id| Ok(self.get(id).cloned())).collect())
+            }
+            SpireCall::ListBundles => SpireAnswer::Bundles(self.bundles.clone()),
+            SpireCall::Create { entries } => SpireAnswer::Written(
+                entries
+                    .iter()
+                    .take(items)
+                    .map(|(id, e)| self.create(id, e))
+                    .collect(),
+            ),
+            SpireCall::Update { mask, entries } => SpireAnswer::Written(
+                entries
+                    .iter()
+                    .take(items)
+                    .map(|(id, entry)| {
+                        if let Some(refusal) = self.missing_bundle("update", entry) {
+                            return refusal;
+                        }
+                        let Some((_, stored)) = self.rows.iter_mut().find(|(_, e)| e.id == *id)
+                        else {
+                            return Outcome::NotFound;
+                        };
+                        stored.update(entry, *mask);
+                        self.writes += 1;
+                        Outcome::Ok
+                    })
+                    .collect(),
+            ),
+            SpireCall::Delete { ids } => SpireAnswer::Written(
+                ids.iter()
+                    .take(items)
+                    .map(|id| match self.remove(id) {
+                        Some(_) => {
+                            self.writes += 1;
+                            Outcome::Ok
+                        }
+                        None => Outcome::NotFound,
+                    })
+                    .collect(),
+            ),
+        }
+    }
+
+    fn create(&mut self, id: &EntryId, entry: &Entry) -> Outcome {
+        if let Some(similar) = self.entries().find(|e| entry.is_similar(e)) {
+            return Outcome::AlreadyExists(Some(Box::new(similar.clone())));
+        }
+        if self.get(id).is_some() {
+            return Outcome::AlreadyExists(None);
+        }
+        if let Some(refusal) = self.missing_bundle("create", entry) {
+            return refusal;
+        }
+        self.put(RegisteredEntry::created(id.clone(), entry));
+        self.writes += 1;
+        Outcome::Ok
+    }
+
+    fn missing_bundle(&self, verb: &str, entry: &Entry) -> Option<Outcome> {
+        let missing = entry
+            .federates_with
+            .iter()
+            .find(|td| !self.bundles.contains(*td))?;
+        let message = format!(
+            "failed to {verb} entry: unable to find federated bundle \"spiffe://{missing}\""
+        );
+        Some(Outcome::Refused(Failure::new(FailureClass::Retry, message)))
+    }
+
+    fn page(&self, token: Option<&str>, size: u32) -> SpireAnswer {
+        let after: u64 = token.and_then(|t| t.parse().ok()).unwrap_or(0);
+        let rows: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|(row, _)| *row > after)
+            .take(size as usize)
+            .collect();
+        SpireAnswer::Page {
+            entries: rows.iter().map(|(_, e)| e.clone()).collect(),
+            unreadable: 0,
+            next: rows.last().map(|(row, _)| row.to_string().into()),
+        }
+    }
+}

@@ -1,0 +1,753 @@
+//! A world for the step machine: a cluster, a model server, a network that loses requests and replies, a meddling third
+//! party, restarts, and a lease that comes and goes. A history is a list of [`Action`]s; [`World::settle`] ends all faults.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::ModelServer;
+use crate::{
+    cluster::{Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
+    entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
+    policy::{FEDERATES_WITH, IdentitySource, Policy},
+    ports::{Failure, FailureClass, SpireCall},
+    rules::{
+        Bundles, Decision, Ownership, PodLookups, Subject, classify, decide_node, decide_pod,
+        subject_of_pod,
+    },
+    spiffe::{SpiffeId, TrustDomain},
+    sync::{CallId, Event, Fact, Reconciler},
+};
+
+/// What a pod says of its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Nothing.
+    None,
+    /// One of a few legal values.
+    Legal(u8),
+    /// A value that no SPIFFE ID can have.
+    Illegal,
+    /// A value that no pod may have: under our own root.
+    Reserved,
+}
+
+/// What happens to a call on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It never arrives, and that is known.
+    Refused,
+    /// It never arrives, and nobody knows.
+    RequestLost,
+    /// It is performed, and the reply never arrives.
+    ReplyLost,
+    /// Its first item is performed, then the deadline passes.
+    CutShort,
+    /// It is not performed now, nobody knows, and it arrives after the next call.
+    Late,
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A pod is made or changed; `again` makes it a new object of the same name.
+    Pod {
+        /// Which of a few names.
+        name: u8,
+        /// Which of a few nodes, or none.
+        node: Option<u8>,
+        /// What it says of its identity.
+        identity: Identity,
+        /// Whether it names a trust domain, and which.
+        federates: Option<u8>,
+        /// Whether it is deleted and made again.
+        again: bool,
+    },
+    /// A pod is deleted.
+    DeletePod(u8),
+    /// A node is made.
+    Node(u8),
+    /// A node is deleted.
+    DeleteNode(u8),
+    /// The machine sees this many of the changes that wait.
+    See(u8),
+    /// The watch of pods or nodes breaks: what waits is lost, and a list follows. The list may be cut short first.
+    Relist {
+        /// Pods, else nodes.
+        pods: bool,
+        /// Whether the first attempt at the list fails half-way.
+        cut: bool,
+    },
+    /// One of the calls under way is answered.
+    Answer(u8, Fault),
+    /// Someone deletes one of our entries on the server.
+    Vandal(u8),
+    /// Someone changes the SPIFFE ID of one of our entries on the server.
+    Forger(u8),
+    /// Someone duplicates one of our entries under another ID.
+    Copyist(u8),
+    /// A bundle arrives or goes.
+    Bundle(u8, bool),
+    /// The process is killed and started again.
+    Restart,
+    /// The lease is lost or won.
+    Lead(bool),
+    /// Time passes, in tenths of seconds.
+    Wait(u8),
+}
+
+/// A deliberate defect, to show that a property can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    /// The last change of every batch that is seen gets lost.
+    LosesWakeUp,
+    /// An entry that is right is written again on every comparison.
+    WritesAtRest,
+    /// The machine is told that it leads when it does not.
+    LeadsAlways,
+    /// Deletes go to a foreign entry instead.
+    TouchesForeign,
+    /// An object absent from a list that was cut short is taken for gone.
+    TrustsCutLists,
+    /// Two calls for the same object are sent at once.
+    SendsTwice,
+}
+
+/// How often what occurred, over all histories of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen(pub BTreeMap<String, usize>);
+
+impl Seen {
+    /// Counts one.
+    pub fn count(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    /// Adds the counts of another history.
+    pub fn add(&mut self, other: &Seen) {
+        for (what, n) in &other.0 {
+            *self.0.entry(what.clone()).or_default() += n;
+        }
+    }
+}
+
+/// The whole of it.
+#[derive(Debug)]
+pub struct World {
+    /// The rules in force.
+    pub policy: Policy,
+    /// The server, as it really is.
+    pub server: ModelServer,
+    machine: Reconciler,
+    pods: BTreeMap<u8, PodSnapshot>,
+    nodes: BTreeMap<u8, NodeSnapshot>,
+    /// Changes that the machine has not seen yet.
+    unseen: Vec<Event>,
+    under_way: BTreeMap<CallId, SpireCall>,
+    late: Vec<SpireCall>,
+    now: Duration,
+    uids: u64,
+    processes: u64,
+    leading: bool,
+    defect: Option<Defect>,
+    /// What occurred.
+    pub seen: Seen,
+    /// What must not have occurred.
+    pub violations: Vec<String>,
+    foreign: Vec<RegisteredEntry>,
+}
+
+const NAMESPACE: &str = "ns";
+const FEDERATED: [&str; 2] = ["one.test", "two.test"];
+
+impl World {
+    /// A world under this policy, with foreign entries on the server: an operator's own on a node alias, one under another
+    /// cluster's root, one with a pod's selectors under another parent.
+    pub fn new(policy: Policy, defect: Option<Defect>) -> Self {
+        let mut world = Self {
+            machine: Reconciler::new(policy.clone(), 1),
+            policy,
+            server: ModelServer::default(),
+            pods: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            unseen: Vec::new(),
+            under_way: BTreeMap::new(),
+            late: Vec::new(),
+            now: Duration::ZERO,
+            uids: 0,
+            processes: 1,
+            leading: true,
+            defect,
+            seen: Seen::default(),
+            violations: Vec::new(),
+            foreign: Vec::new(),
+        };
+        world.add_foreign();
+        world.start();
+        world
+    }
+
+    fn id(&self, path: &str) -> SpiffeId {
+        SpiffeId::new(self.policy.trust_domain.clone(), path).expect("a legal path")
+    }
+
+    fn add_foreign(&mut self) {
+        let root = self.policy.root.path().to_owned();
+        let selectors =
+            |list: &[&str]| Selectors::new(list.iter().map(|s| Selector::new("k8s", *s)));
+        for (id, parent, list) in [
+            (
+                "operator",
+                format!("{root}/node-0"),
+                &["container-name:x"][..],
+            ),
+            (
+                "other-root",
+                format!("{root}s/node-0"),
+                &["ns:ns", "pod-name:pod-0"][..],
+            ),
+            (
+                "by-hand",
+                "/somewhere".to_owned(),
+                &["ns:ns", "pod-name:pod-0"][..],
+            ),
+        ] {
+            let entry = Entry::new(self.id("/by/hand"), self.id(&parent), selectors(list));
+            let stored = RegisteredEntry::created(EntryId::stored(id), &entry);
+            self.server.put(stored.clone());
+            self.foreign.push(stored);
+        }
+    }
+
+    fn start(&mut self) {
+        let leading = self.leading || self.defect == Some(Defect::LeadsAlways);
+        self.step([Event::Leading(leading)]);
+        self.list(true, false);
+        self.list(false, false);
+    }
+
+    fn pod_object(&mut self, name: u8, new: bool) -> PodSnapshot {
+        if let Some(pod) = self.pods.get(&name).filter(|_| !new) {
+            return pod.clone();
+        }
+        self.uids += 1;
+        PodSnapshot {
+            namespace: NAMESPACE.into(),
+            name: format!("pod-{name}").into(),
+            uid: Uid::new(format!("uid-{}", self.uids)),
+            node_name: None,
+            service_account: Some("sa".into()),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            pod_ips: Box::new([]),
+            mirror: false,
+            terminating: false,
+            finished: false,
+        }
+    }
+
+    /// Lets one thing happen.
+    pub fn act(&mut self, action: Action) {
+        match action {
+            Action::Pod {
+                name,
+                node,
+                identity,
+                federates,
+                again,
+            } => {
+                let old = self.pods.get(&name).cloned();
+                if let Some(old) = old.as_ref().filter(|_| again) {
+                    let key = ObjectKey::new(Kind::Pod, NAMESPACE, old.name.clone());
+                    self.unseen.push(Event::Deleted(key, old.uid.clone()));
+                    self.seen.count("pod made again");
+                }
+                let mut pod = self.pod_object(name, again);
+                // A pod is bound once.
+                pod.node_name = pod
+                    .node_name
+                    .or_else(|| node.map(|n| Arc::from(format!("node-{n}"))));
+                pod.annotations = self.annotations(identity, federates);
+                self.pods.insert(name, pod.clone());
+                self.unseen.push(Event::Applied(Object::Pod(pod)));
+            }
+            Action::DeletePod(name) => {
+                if let Some(pod) = self.pods.remove(&name) {
+                    let key = ObjectKey::new(Kind::Pod, NAMESPACE, pod.name.clone());
+                    self.unseen.push(Event::Deleted(key, pod.uid));
+                }
+            }
+            Action::Node(n) => {
+                self.uids += 1;
+                let uid = Uid::new(format!("uid-{}", self.uids));
+                let node = self.nodes.entry(n).or_insert(NodeSnapshot {
+                    name: format!("node-{n}").into(),
+                    uid,
+                    annotations: BTreeMap::new(),
+                });
+                self.unseen.push(Event::Applied(Object::Node(node.clone())));
+            }
+            Action::DeleteNode(n) => {
+                if let Some(node) = self.nodes.remove(&n) {
+                    let key = ObjectKey::new(Kind::Node, "", node.name.clone());
+                    self.unseen.push(Event::Deleted(key, node.uid));
+                }
+            }
+            Action::See(n) => self.see(usize::from(n)),
+            Action::Relist { pods, cut } => {
+                self.seen.count(if cut { "list cut short" } else { "list" });
+                self.list(pods, cut);
+            }
+            Action::Answer(which, fault) => self.answer(usize::from(which), fault),
+            Action::Vandal(_) | Action::Forger(_) | Action::Copyist(_) => self.meddle(action),
+            Action::Bundle(n, there) => {
+                let td = federated(n);
+                if there {
+                    self.server.bundles.insert(td);
+                } else {
+                    self.server.dissociate(&td);
+                }
+            }
+            Action::Restart => self.restart(),
+            Action::Lead(leading) => {
+                self.leading = leading;
+                self.seen
+                    .count(if leading { "lead taken" } else { "lead lost" });
+                if self.defect != Some(Defect::LeadsAlways) {
+                    self.step([Event::Leading(leading)]);
+                }
+            }
+            Action::Wait(tenths) => {
+                self.now += Duration::from_millis(100) * u32::from(tenths);
+                self.step([]);
+            }
+        }
+    }
+
+    fn annotations(
+        &self,
+        identity: Identity,
+        federates: Option<u8>,
+    ) -> BTreeMap<Arc<str>, Arc<str>> {
+        let mut annotations = BTreeMap::new();
+        let value = match identity {
+            Identity::None => None,
+            Identity::Legal(n) => Some(format!("team/{n}")),
+            Identity::Illegal => Some("a//b".to_owned()),
+            Identity::Reserved => Some(format!("{}/node-0", self.policy.root.path())),
+        };
+        if let (Some(value), IdentitySource::Annotation(key)) = (value, &self.policy.pods.identity)
+        {
+            annotations.insert(key.clone(), value.into());
+        }
+        if let Some(n) = federates {
+            annotations.insert(FEDERATES_WITH.into(), federated(n).to_string().into());
+        }
+        annotations
+    }
+
+    fn see(&mut self, n: usize) {
+        let n = n.min(self.unseen.len());
+        let mut events: Vec<Event> = self.unseen.drain(..n).collect();
+        if self.defect == Some(Defect::LosesWakeUp) {
+            events.pop();
+        }
+        self.step(events);
+    }
+
+    /// The watch of a kind begins anew: what waits for it is lost, a list tells what is.
+    fn list(&mut self, pods: bool, cut: bool) {
+        let kind = if pods { Kind::Pod } else { Kind::Node };
+        self.unseen.retain(|event| match event {
+            Event::Applied(object) => object.key().kind != kind,
+            Event::Deleted(key, _) => key.kind != kind,
+            _ => true,
+        });
+        let objects: Vec<Object> = match pods {
+            true => self.pods.values().cloned().map(Object::Pod).collect(),
+            false => self.nodes.values().cloned().map(Object::Node).collect(),
+        };
+        if cut {
+            let half = objects
+                .iter()
+                .take(objects.len() / 2)
+                .cloned()
+                .map(Event::Listed);
+            let end =
+                (self.defect == Some(Defect::TrustsCutLists)).then_some(Event::RelistDone(kind));
+            let events: Vec<Event> = std::iter::once(Event::RelistBegan(kind))
+                .chain(half)
+                .chain(end)
+                .collect();
+            self.step(events);
+        }
+        let events: Vec<Event> = std::iter::once(Event::RelistBegan(kind))
+            .chain(objects.into_iter().map(Event::Listed))
+            .chain([Event::RelistDone(kind)])
+            .collect();
+        self.step(events);
+    }
+
+    fn answer(&mut self, which: usize, fault: Fault) {
+        let Some(id) = self
+            .under_way
+            .keys()
+            .nth(which % self.under_way.len().max(1))
+            .copied()
+        else {
+            return;
+        };
+        let Some(mut call) = self.under_way.remove(&id) else {
+            return;
+        };
+        if self.defect == Some(Defect::TouchesForeign)
+            && let SpireCall::Delete { ids } = &mut call
+        {
+            *ids = vec![EntryId::stored("operator"); ids.len()];
+        }
+        for late in std::mem::take(&mut self.late) {
+            self.server.perform(&late, usize::MAX);
+        }
+        if fault != Fault::None {
+            self.seen.count(format!("{fault:?}"));
+        }
+        let unknown = Failure::new(FailureClass::Unknown, "deadline exceeded");
+        let reply = match fault {
+            Fault::None => Ok(self.server.perform(&call, usize::MAX)),
+            Fault::Refused => Err(Failure::new(FailureClass::Retry, "connection refused")),
+            Fault::RequestLost => Err(unknown),
+            Fault::ReplyLost => {
+                self.server.perform(&call, usize::MAX);
+                Err(unknown)
+            }
+            Fault::CutShort => {
+                self.server.perform(&call, 1);
+                Err(unknown)
+            }
+            Fault::Late => {
+                if call.is_write() {
+                    self.late.push(call.clone());
+                }
+                Err(unknown)
+            }
+        };
+        let reply = match (reply, call.is_write()) {
+            // Whether a read was performed makes no difference.
+            (Err(_), false) => Err(Failure::new(FailureClass::Retry, "connection lost")),
+            (reply, _) => reply,
+        };
+        self.step([Event::Replied(id, reply)]);
+    }
+
+    /// Our entries on the server, by the rules of ownership.
+    fn owned(&self) -> Vec<RegisteredEntry> {
+        let ours = |e: &&RegisteredEntry| matches!(classify(&self.policy, e), Ownership::Ours(_));
+        self.server.entries().filter(ours).cloned().collect()
+    }
+
+    fn meddle(&mut self, action: Action) {
+        let owned = self.owned();
+        let (Action::Vandal(n) | Action::Forger(n) | Action::Copyist(n)) = action else {
+            return;
+        };
+        let Some(entry) = owned.get(usize::from(n) % owned.len().max(1)) else {
+            return;
+        };
+        self.seen.count("meddling");
+        match action {
+            Action::Vandal(_) => drop(self.server.remove(&entry.id)),
+            Action::Forger(_) => {
+                let forged = self.id("/forged");
+                self.server.change(&entry.id, |e| e.spiffe_id = forged);
+            }
+            _ => {
+                self.uids += 1;
+                let id = EntryId::stored(&format!("copy-{}", self.uids));
+                // The server refuses similar entries, so a copy differs: by its SPIFFE ID, say.
+                let copy = RegisteredEntry {
+                    id,
+                    spiffe_id: self.id("/copied"),
+                    ..entry.clone()
+                };
+                self.server.put(copy);
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.seen.count("restart");
+        self.processes += 1;
+        self.machine = Reconciler::new(self.policy.clone(), self.processes);
+        // What was on its way arrives, or not: here it does.
+        for (_, call) in std::mem::take(&mut self.under_way) {
+            if call.is_write() {
+                self.server.perform(&call, usize::MAX);
+            }
+        }
+        self.start();
+    }
+
+    fn step(&mut self, events: impl IntoIterator<Item = Event>) {
+        let step = self.machine.step(self.now, events);
+        for fact in &step.facts {
+            self.note(fact);
+        }
+        for (id, call) in step.calls {
+            self.check(&call);
+            if self.defect == Some(Defect::SendsTwice) && call.is_write() {
+                self.check(&call);
+                self.under_way.insert(CallId(u64::MAX - id.0), call.clone());
+            }
+            self.under_way.insert(id, call);
+        }
+    }
+
+    fn note(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Held { .. } => self.seen.count("hold"),
+            Fact::BreakerTripped { .. } => self.seen.count("breaker trip"),
+            Fact::Drifted { drift, .. } => self.seen.count(format!("drift {drift:?}")),
+            Fact::Adopted { .. } => self.seen.count("adopted"),
+            Fact::Updated { .. } => self.seen.count("updated"),
+            Fact::Deleted { reason, .. } => self.seen.count(format!("deleted: {reason}")),
+            _ => {}
+        }
+    }
+
+    /// What must hold of every call at the moment it is sent.
+    fn check(&mut self, call: &SpireCall) {
+        if !call.is_write() {
+            return;
+        }
+        if !self.leading {
+            self.violations
+                .push(format!("written without leading: {call:?}"));
+        }
+        let mut ids = ids_of(call);
+        ids.extend(
+            self.under_way
+                .values()
+                .filter(|c| c.is_write())
+                .flat_map(ids_of),
+        );
+        let mut unique = ids.clone();
+        unique.sort();
+        unique.dedup();
+        if unique.len() != ids.len() {
+            self.violations
+                .push(format!("two operations on one entry under way: {call:?}"));
+        }
+        for foreign in &self.foreign {
+            if ids.contains(&foreign.id) {
+                self.violations
+                    .push(format!("foreign entry mentioned: {call:?}"));
+            }
+        }
+        if let SpireCall::Update { mask, .. } = call
+            && mask.is_empty()
+        {
+            self.violations
+                .push("an update that changes nothing".into());
+        }
+        if let SpireCall::Delete { ids } = call {
+            for id in ids.clone() {
+                self.check_delete(&id);
+            }
+        }
+        if !self.synced_enough() && matches!(call, SpireCall::Delete { .. }) {
+            self.violations
+                .push(format!("a delete before everything was listed: {call:?}"));
+        }
+    }
+
+    /// A living pod whose state the machine has seen never loses its only, right entry.
+    fn check_delete(&mut self, id: &EntryId) {
+        let Some(entry) = self.server.get(id) else {
+            return;
+        };
+        let Ownership::Ours(subject) = classify(&self.policy, entry) else {
+            return;
+        };
+        let pods = self
+            .pods
+            .values()
+            .find(|p| subject_of_pod(&self.policy, p) == subject);
+        let Some(pod) = pods.filter(|_| self.unseen.is_empty()) else {
+            return;
+        };
+        let node = self
+            .nodes
+            .values()
+            .find(|n| Some(&n.name) == pod.node_name.as_ref());
+        let bundles = Bundles {
+            known: Some(self.server.bundles.clone()),
+            ..Bundles::default()
+        };
+        let lookups = PodLookups {
+            node,
+            slices: &[],
+            bundles: &bundles,
+        };
+        let wanted = wanted_of(decide_pod(&self.policy, pod, lookups));
+        let right = wanted.is_some_and(|w| w.changed_fields(entry).is_empty());
+        if right && self.entries_of(&subject).len() == 1 {
+            self.violations.push(format!(
+                "the only, right entry of the living {subject} deleted"
+            ));
+        }
+    }
+
+    fn synced_enough(&self) -> bool {
+        !self.machine.not_ready().iter().any(|m| {
+            use crate::sync::NotReady;
+            matches!(m, NotReady::NotListed(_) | NotReady::EntriesNotRead)
+        })
+    }
+
+    /// Ends all faults, lets everything be seen and answered, and waits; fails if nothing comes to rest.
+    ///
+    /// # Errors
+    /// If the machine still writes after a bounded number of steps.
+    pub fn settle(&mut self) -> Result<(), String> {
+        if !self.leading {
+            self.act(Action::Lead(true));
+        }
+        let interval = self.policy.drift_interval;
+        let mut quiet = Duration::ZERO;
+        for _ in 0..20_000 {
+            self.see(usize::MAX);
+            let before = self.server.writes;
+            while !self.under_way.is_empty() {
+                self.answer(0, Fault::None);
+            }
+            if self.defect == Some(Defect::WritesAtRest) {
+                self.server.writes += 1;
+            }
+            // Long enough for back-offs to end and for two full comparisons.
+            let pause = interval / 10;
+            quiet = if self.server.writes == before {
+                quiet + pause
+            } else {
+                Duration::ZERO
+            };
+            if quiet > 4 * interval {
+                return Ok(());
+            }
+            self.now += pause;
+            self.step([]);
+        }
+        Err(format!(
+            "does not come to rest; status {:#?}",
+            self.machine.status(self.now)
+        ))
+    }
+
+    /// How the settled world differs from what the rules want, computed from scratch.
+    pub fn differences(&self) -> Vec<String> {
+        let mut differences = self.violations.clone();
+        for foreign in &self.foreign {
+            if self.server.get(&foreign.id) != Some(foreign) {
+                differences.push(format!("foreign entry {} was touched", foreign.id));
+            }
+        }
+        let bundles = Bundles {
+            known: Some(self.server.bundles.clone()),
+            ..Bundles::default()
+        };
+        let mut wanted: BTreeMap<Subject, Option<Arc<Entry>>> = BTreeMap::new();
+        for node in self.nodes.values() {
+            let decision = decide_node(&self.policy, node, &bundles);
+            wanted.insert(Subject::Node(node.name.clone()), wanted_of(decision));
+        }
+        for pod in self.pods.values() {
+            let node = self
+                .nodes
+                .values()
+                .find(|n| Some(&n.name) == pod.node_name.as_ref());
+            let lookups = PodLookups {
+                node,
+                slices: &[],
+                bundles: &bundles,
+            };
+            let decision = decide_pod(&self.policy, pod, lookups);
+            let held = matches!(decision, Decision::Invalid(_));
+            let subject = subject_of_pod(&self.policy, pod);
+            if held {
+                // Its entry, if it has one, stays whatever it is: nothing to compare.
+                wanted.insert(subject, None);
+                continue;
+            }
+            match wanted_of(decision) {
+                Some(entry) => drop(wanted.insert(subject, Some(entry))),
+                None => continue,
+            }
+        }
+        let mut found: BTreeMap<Subject, Vec<RegisteredEntry>> = BTreeMap::new();
+        for entry in self.owned() {
+            if let Ownership::Ours(subject) = classify(&self.policy, &entry) {
+                found.entry(subject).or_default().push(entry);
+            }
+        }
+        for (subject, entry) in &wanted {
+            let Some(entry) = entry else { continue };
+            match found.get(subject).map(Vec::as_slice) {
+                Some([one]) if entry.changed_fields(one).is_empty() => {}
+                other => {
+                    differences.push(format!("{subject}: wanted {entry:#?}, found {other:#?}"))
+                }
+            }
+        }
+        let named = |name: &str| {
+            self.pods
+                .values()
+                .any(|p| p.node_name.as_deref() == Some(name))
+        };
+        for (subject, entries) in &found {
+            let allowed = wanted.contains_key(subject)
+                || matches!(subject, Subject::Node(name) if named(name));
+            if !allowed {
+                differences.push(format!("{subject} has {entries:#?} and should have none"));
+            }
+        }
+        differences
+    }
+
+    /// The entries of a subject on the server.
+    pub fn entries_of(&self, subject: &Subject) -> Vec<RegisteredEntry> {
+        let ours =
+            |e: &RegisteredEntry| classify(&self.policy, e) == Ownership::Ours(subject.clone());
+        self.server.entries().filter(|e| ours(e)).cloned().collect()
+    }
+
+    /// Where the machine stands.
+    pub fn machine(&self) -> &Reconciler {
+        &self.machine
+    }
+
+    /// Tells the machine something directly.
+    pub fn tell(&mut self, event: Event) {
+        self.step([event]);
+    }
+}
+
+fn federated(n: u8) -> TrustDomain {
+    let name = FEDERATED[usize::from(n) % FEDERATED.len()];
+    TrustDomain::new(name).expect("a legal name")
+}
+
+fn wanted_of(decision: Decision) -> Option<Arc<Entry>> {
+    match decision {
+        Decision::Register { entries, .. } => entries.into_iter().next(),
+        Decision::Skip(_) | Decision::Invalid(_) => None,
+    }
+}
+
+fn ids_of(call: &SpireCall) -> Vec<EntryId> {
+    match call {
+        SpireCall::Create { entries } | SpireCall::Update { entries, .. } => {
+            entries.iter().map(|(id, _)| id.clone()).collect()
+        }
+        SpireCall::Delete { ids } => ids.clone(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,177 @@
+//! The step machine, driven through generated histories: whatever happened, when the faults end the entries are right,
+//! nothing foreign was touched, and at rest nothing is written.
+
+use std::{cell::RefCell, env, time::Duration};
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestCaseError, TestError, TestRunner},
+};
+use registrar_core::{
+    policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
+    testing::{Action, Defect, Fault, Identity, Seen, World},
+};
+
+fn policy() -> Policy {
+    let mut policy = Policy::reconcile("example.org", "demo", "registrar").expect("legal names");
+    policy.pods.identity = IdentitySource::Annotation("id".into());
+    policy.max_deletes = MaxDeletes::Percent(100);
+    policy.drift_interval = Duration::from_secs(10);
+    policy
+}
+
+/// The policies under which histories run.
+fn policies() -> Vec<(&'static str, Policy)> {
+    let mut by_uid = policy();
+    by_uid.pods.selectors = [PodSelector::PodUid].into();
+    let mut agent = policy();
+    agent.pods.parent = ParentForm::Agent;
+    agent.nodes = NodePolicy::None;
+    vec![
+        ("selectors ns and pod-name", policy()),
+        ("selector pod-uid", by_uid),
+        ("parent agent", agent),
+    ]
+}
+
+fn identity() -> impl Strategy<Value = Identity> {
+    prop_oneof![
+        1 => Just(Identity::None),
+        6 => (0..3u8).prop_map(Identity::Legal),
+        1 => Just(Identity::Illegal),
+        1 => Just(Identity::Reserved),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        8 => Just(Fault::None),
+        1 => Just(Fault::Refused),
+        1 => Just(Fault::RequestLost),
+        1 => Just(Fault::ReplyLost),
+        1 => Just(Fault::CutShort),
+        1 => Just(Fault::Late),
+    ]
+}
+
+fn pod() -> impl Strategy<Value = Action> {
+    let some = proptest::option::weighted;
+    (
+        0..4u8,
+        some(0.9, 0..3u8),
+        identity(),
+        some(0.2, 0..2u8),
+        prop::bool::weighted(0.2),
+    )
+        .prop_map(|(name, node, identity, federates, again)| Action::Pod {
+            name,
+            node,
+            identity,
+            federates,
+            again,
+        })
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        10 => pod(),
+        4 => (0..4u8).prop_map(Action::DeletePod),
+        2 => (0..3u8).prop_map(Action::Node),
+        1 => (0..3u8).prop_map(Action::DeleteNode),
+        12 => (1..5u8).prop_map(Action::See),
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(pods, cut)| Action::Relist { pods, cut }),
+        16 => (any::<u8>(), fault()).prop_map(|(which, fault)| Action::Answer(which, fault)),
+        1 => any::<u8>().prop_map(Action::Vandal),
+        1 => any::<u8>().prop_map(Action::Forger),
+        1 => any::<u8>().prop_map(Action::Copyist),
+        1 => (0..2u8, any::<bool>()).prop_map(|(n, there)| Action::Bundle(n, there)),
+        1 => Just(Action::Restart),
+        1 => any::<bool>().prop_map(Action::Lead),
+        6 => (0..40u8).prop_map(Action::Wait),
+    ]
+}
+
+/// Plays one history to its end; what occurred, and what is wrong at the end.
+fn play(policy: &Policy, history: &[Action], defect: Option<Defect>) -> (Seen, Result<(), String>) {
+    let mut world = World::new(policy.clone(), defect);
+    for action in history {
+        world.act(*action);
+    }
+    let settled = world.settle();
+    let differences = world.differences();
+    let result = settled.and_then(|()| match differences.is_empty() {
+        true => Ok(()),
+        false => Err(differences.join("\n")),
+    });
+    (world.seen, result)
+}
+
+/// Plays generated histories until one fails; the failing one, made small, is in the message and replays as printed.
+fn histories(policy: &Policy, defect: Option<Defect>, cases: u32) -> (Seen, Result<(), String>) {
+    let seen = RefCell::new(Seen::default());
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new(config);
+    let result = runner.run(&prop::collection::vec(action(), 1..120), |history| {
+        let (occurred, result) = play(policy, &history, defect);
+        seen.borrow_mut().add(&occurred);
+        result.map_err(TestCaseError::fail)
+    });
+    let result = result.map_err(|error| match error {
+        TestError::Fail(why, history) => format!("{why}\nhistory: {history:?}"),
+        TestError::Abort(why) => why.to_string(),
+    });
+    (seen.into_inner(), result)
+}
+
+#[test]
+fn whatever_happens_the_entries_are_right_in_the_end() {
+    let cases = env::var("HISTORIES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(300);
+    for (name, policy) in policies() {
+        let (seen, result) = histories(&policy, None, cases);
+        println!(
+            "{name}: {cases} histories, in which occurred: {:#?}",
+            seen.0
+        );
+        result.unwrap_or_else(|why| panic!("{name}: {why}"));
+        for needed in [
+            "hold",
+            "restart",
+            "lead taken",
+            "ReplyLost",
+            "Late",
+            "meddling",
+            "list cut short",
+        ] {
+            assert!(
+                seen.0.contains_key(needed),
+                "{needed} never occurred: {seen:?}"
+            );
+        }
+    }
+}
+
+/// Each property can fail: with a deliberate defect, some history shows it.
+#[test]
+fn every_deliberate_defect_is_found() {
+    for defect in [
+        Defect::LosesWakeUp,
+        Defect::WritesAtRest,
+        Defect::LeadsAlways,
+        Defect::TouchesForeign,
+        Defect::TrustsCutLists,
+        Defect::SendsTwice,
+    ] {
+        let (_, result) = histories(&policy(), Some(defect), 2_000);
+        assert!(
+            result.is_err(),
+            "{defect:?} was not found in 2000 histories"
+        );
+    }
+}
