@@ -1,4 +1,14 @@
 //! The integration tests: each runs on a real API server and a real SPIRE Server.
 
+mod adoption;
+mod breaker;
+mod dns_names;
+mod faults;
+mod federation;
+mod hostile_values;
+mod lifecycle;
 mod plane;
 mod reconcile_entries;
+mod rest;
+mod spire_contract;
+mod unreadable;

@@ -1,21 +1,29 @@
-//! The control plane that the tests share, and private ones for tests that kill processes.
+//! The control plane that the tests share, private ones for tests that kill processes, and what all tests ask of both.
 
-use registrar_tests::{Cluster, ControlPlane, Entries, Options};
-use tokio::sync::OnceCell;
+use registrar_tests::{
+    Cluster, ControlPlane, Entries, Options, Registrar,
+    entries::{Entry, line},
+    eventually,
+};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
-/// Tests that share the control plane run at most this many at a time: two cores serve all of it.
-static AT_ONCE: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(4);
+/// Tests run at most this many at a time: two cores serve all of it.
+static AT_ONCE: Semaphore = Semaphore::const_new(3);
+/// Beside the shared control plane there is at most one more.
+static PRIVATE: Semaphore = Semaphore::const_new(1);
 
-/// What a test works on.
+/// What a test works on: a cluster, a server, and names of its own in both.
 pub struct Bench {
     pub plane: &'static ControlPlane,
     pub cluster: Cluster,
     pub entries: Entries,
-    _turn: tokio::sync::SemaphorePermit<'static>,
+    /// Namespace, cluster name, and part of the root.
+    pub name: &'static str,
+    _turn: SemaphorePermit<'static>,
 }
 
-/// The shared control plane, with namespace `namespace` for this test.
-pub async fn shared(namespace: &str) -> Bench {
+/// The shared control plane, with namespace and cluster name `name` for this test.
+pub async fn shared(name: &'static str) -> Bench {
     static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
     let turn = AT_ONCE
         .acquire()
@@ -29,13 +37,100 @@ pub async fn shared(namespace: &str) -> Bench {
         })
         .await;
     let cluster = plane.cluster().await.expect("a client");
-    cluster.namespace(namespace).await.expect("a namespace");
-    cluster.node("node-1").await.expect("a node");
+    cluster.namespace(name).await.expect("a namespace");
+    for node in ["node-1", "node-2"] {
+        cluster.node(node).await.expect("a node");
+    }
     let entries = plane.entries().expect("the server's entries");
     Bench {
         plane,
         cluster,
         entries,
+        name,
         _turn: turn,
+    }
+}
+
+/// A control plane for one test alone; its programs may be killed.
+pub struct Private {
+    pub plane: ControlPlane,
+    pub cluster: Cluster,
+    pub entries: Entries,
+    _turns: [SemaphorePermit<'static>; 2],
+}
+
+/// Starts one, with namespace `apps` and node `node-1`.
+pub async fn private(options: Options) -> Private {
+    let turns = [
+        PRIVATE
+            .acquire()
+            .await
+            .expect("the semaphore is never closed"),
+        AT_ONCE
+            .acquire()
+            .await
+            .expect("the semaphore is never closed"),
+    ];
+    let plane = ControlPlane::start(options)
+        .await
+        .expect("the control plane starts");
+    let cluster = plane.cluster().await.expect("a client");
+    cluster.namespace("apps").await.expect("a namespace");
+    for node in ["node-1", "node-2"] {
+        cluster.node(node).await.expect("a node");
+    }
+    let entries = plane.entries().expect("the server's entries");
+    Private {
+        plane,
+        cluster,
+        entries,
+        _turns: turns,
+    }
+}
+
+impl Bench {
+    /// Runs a registrar of this test's cluster, ready.
+    pub async fn registrar(&self, extra: &str) -> Registrar {
+        let mut registrar = Registrar::start(self.plane, self.name, extra).expect("starts");
+        registrar.ready().await;
+        registrar
+    }
+
+    /// The root of the default `controller_name`.
+    pub fn root(&self) -> String {
+        format!("/spire-k8s-registrar/{}/node", self.name)
+    }
+
+    /// The entries of this test's namespace under its root.
+    pub async fn pods(&self) -> Result<Vec<Entry>, String> {
+        let selector = format!("k8s:ns:{}", self.name);
+        self.entries
+            .selecting(&self.root(), &[&selector])
+            .await
+            .map_err(|e| e.to_string())
+    }
+
+    /// Waits until the pods' entries are exactly these, in any order, as `<SPIFFE ID> <node> <pod>` each; returns them.
+    pub async fn settles(&self, expected: &[(&str, &str, &str)]) -> Vec<Entry> {
+        let name = self.name;
+        let root = self.root();
+        let mut wanted: Vec<String> = expected
+            .iter()
+            .map(|(id, node, pod)| {
+                format!("{id} <- {root}/{node} [k8s:ns:{name} k8s:pod-name:{pod}]")
+            })
+            .collect();
+        wanted.sort();
+        eventually(&format!("the entries are {wanted:#?}"), async || {
+            let found = self.pods().await?;
+            let mut lines: Vec<String> = found.iter().map(line).collect();
+            lines.sort();
+            if lines == wanted {
+                Ok(found)
+            } else {
+                Err(lines.join("\n"))
+            }
+        })
+        .await
     }
 }

@@ -1,53 +1,284 @@
 //! Which entries pods and nodes get in reconcile mode, field for field as the original made them.
 
-use registrar_tests::{PodSpec, Registrar, entries::line, eventually};
+use registrar_tests::{PodSpec, entries::line, eventually};
+use serde_json::json;
 
 use crate::plane::shared;
 
 #[tokio::test]
 async fn a_pod_gets_the_entry_of_its_service_account_and_loses_it_with_its_object() {
-    let bench = shared("sa-mode").await;
-    let mut registrar = Registrar::start(bench.plane, "sa-mode", "").expect("starts");
-    registrar.ready().await;
-    bench
-        .cluster
+    let b = shared("sa-mode").await;
+    let _registrar = b.registrar("").await;
+    b.cluster
         .service_account("sa-mode", "blog")
         .await
         .expect("account");
-    bench
-        .cluster
+    b.cluster
         .pod(&PodSpec::new("sa-mode", "web-1").service_account("blog"))
         .await
         .expect("pod");
-    let root = "/spire-k8s-registrar/sa-mode/node";
-    let selectors = ["k8s:ns:sa-mode"];
-    let found = eventually("the pod has its entry", async || {
-        let found = bench
-            .entries
-            .selecting(root, &selectors)
-            .await
-            .map_err(|e| e.to_string())?;
-        (found.len() == 1)
-            .then(|| found[0].clone())
-            .ok_or_else(|| format!("{found:?}"))
-    })
-    .await;
-    assert_eq!(
-        line(&found),
-        format!("/ns/sa-mode/sa/blog <- {root}/node-1 [k8s:ns:sa-mode k8s:pod-name:web-1]")
+    let found = b
+        .settles(&[("/ns/sa-mode/sa/blog", "node-1", "web-1")])
+        .await;
+    let entry = &found[0];
+    assert!(
+        entry.dns_names.is_empty() && entry.federates_with.is_empty() && entry.hint.is_empty(),
+        "{entry:?}"
     );
-    bench
-        .cluster
+    assert_eq!(
+        (
+            entry.x509_svid_ttl,
+            entry.jwt_svid_ttl,
+            entry.revision_number
+        ),
+        (0, 0, 0)
+    );
+    assert!(
+        !entry.admin && !entry.downstream && !entry.store_svid,
+        "{entry:?}"
+    );
+    b.cluster
         .delete_pod("sa-mode", "web-1")
         .await
         .expect("deleted");
-    eventually("its entry is gone", async || {
-        let found = bench
+    b.settles(&[]).await;
+}
+
+#[tokio::test]
+async fn a_node_gets_an_alias_entry_by_name_with_the_selectors_in_order() {
+    let b = shared("nodes").await;
+    let _registrar = b.registrar("").await;
+    b.cluster.node("node-of-its-own").await.expect("node");
+    b.cluster
+        .annotate_node(
+            "node-of-its-own",
+            "spiffe.io/federatesWith",
+            Some("nodes.test"),
+        )
+        .await
+        .expect("annotated");
+    b.entries.set_bundle("nodes.test").await.expect("bundle");
+    let find = async || {
+        let all = b
             .entries
-            .selecting(root, &selectors)
+            .under(&b.root())
             .await
             .map_err(|e| e.to_string())?;
-        found.is_empty().then_some(()).ok_or(format!("{found:?}"))
+        Ok::<_, String>(
+            all.into_iter()
+                .find(|e| line(e).contains("node-of-its-own")),
+        )
+    };
+    let entry = eventually("the node has its entry, federated", async || {
+        match find().await? {
+            Some(e) if e.federates_with == ["nodes.test"] => Ok(e),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
+    assert_eq!(
+        line(&entry),
+        format!(
+            "{}/node-of-its-own <- /spire/server [k8s_psat:agent_node_name:node-of-its-own k8s_psat:cluster:nodes]",
+            b.root()
+        )
+    );
+    b.cluster
+        .delete_node("node-of-its-own")
+        .await
+        .expect("deleted");
+    eventually("its entry is gone", async || match find().await? {
+        None => Ok(()),
+        Some(e) => Err(line(&e)),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_label_names_the_identity_and_a_change_keeps_the_entry() {
+    let b = shared("label-mode").await;
+    let _registrar = b.registrar("pod_label = \"spire-workload\"").await;
+    b.cluster
+        .pod(&PodSpec::new("label-mode", "a").label("spire-workload", "example-workload"))
+        .await
+        .expect("pod");
+    b.cluster
+        .pod(&PodSpec::new("label-mode", "unlabelled"))
+        .await
+        .expect("pod");
+    let first = b.settles(&[("/example-workload", "node-1", "a")]).await;
+    let labels = |v: Option<&str>| json!({"labels": {"spire-workload": v}});
+    b.cluster
+        .patch_pod("label-mode", "a", labels(Some("other")))
+        .await
+        .expect("patched");
+    let second = b.settles(&[("/other", "node-1", "a")]).await;
+    assert_eq!(first[0].id, second[0].id, "changed in place");
+    b.cluster
+        .patch_pod("label-mode", "a", labels(None))
+        .await
+        .expect("patched");
+    b.settles(&[]).await;
+}
+
+#[tokio::test]
+async fn an_annotation_may_have_several_segments_and_a_leading_slash() {
+    let b = shared("annotation-mode").await;
+    let _registrar = b
+        .registrar("pod_annotation = \"spiffe.io/spiffe-id\"")
+        .await;
+    for (pod, value) in [
+        ("a", "production/example-workload"),
+        ("b", "/with/slash"),
+        ("c", "one"),
+    ] {
+        let pod = PodSpec::new("annotation-mode", pod).annotation("spiffe.io/spiffe-id", value);
+        b.cluster.pod(&pod).await.expect("pod");
+    }
+    b.cluster
+        .pod(&PodSpec::new("annotation-mode", "without"))
+        .await
+        .expect("pod");
+    b.settles(&[
+        ("/production/example-workload", "node-1", "a"),
+        ("/with/slash", "node-1", "b"),
+        ("/one", "node-1", "c"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn pods_of_disabled_namespaces_get_nothing() {
+    let b = shared("off-limits").await;
+    let _registrar = b
+        .registrar("disabled_namespaces = [\"kube-system\", \"re:off-.*\"]")
+        .await;
+    b.cluster
+        .namespace("not-off-limits")
+        .await
+        .expect("namespace");
+    b.cluster
+        .pod(&PodSpec::new("off-limits", "a"))
+        .await
+        .expect("pod");
+    b.cluster
+        .pod(&PodSpec::new("not-off-limits", "b"))
+        .await
+        .expect("pod");
+    eventually("the pod that came later is registered", async || {
+        let found = b
+            .entries
+            .selecting(&b.root(), &["k8s:ns:not-off-limits"])
+            .await;
+        found.ok().filter(|f| f.len() == 1).map(drop).ok_or("none")
+    })
+    .await;
+    b.settles(&[]).await;
+}
+
+#[tokio::test]
+async fn entries_of_a_namespace_that_becomes_disabled_are_removed() {
+    let b = shared("switched-off").await;
+    let registrar = b.registrar("").await;
+    b.cluster
+        .pod(&PodSpec::new("switched-off", "a"))
+        .await
+        .expect("pod");
+    b.settles(&[("/ns/switched-off/sa/default", "node-1", "a")])
+        .await;
+    drop(registrar);
+    let _registrar = b
+        .registrar("disabled_namespaces = [\"switched-off\"]")
+        .await;
+    b.settles(&[]).await;
+}
+
+#[tokio::test]
+async fn an_unscheduled_pod_gets_its_entry_when_it_is_bound() {
+    let b = shared("unscheduled").await;
+    let _registrar = b.registrar("").await;
+    b.cluster
+        .pod(&PodSpec::new("unscheduled", "pending").node(None))
+        .await
+        .expect("pod");
+    b.cluster
+        .pod(&PodSpec::new("unscheduled", "bound"))
+        .await
+        .expect("pod");
+    b.settles(&[("/ns/unscheduled/sa/default", "node-1", "bound")])
+        .await;
+    b.cluster
+        .bind("unscheduled", "pending", "node-2")
+        .await
+        .expect("bound");
+    b.settles(&[
+        ("/ns/unscheduled/sa/default", "node-1", "bound"),
+        ("/ns/unscheduled/sa/default", "node-2", "pending"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn pod_selectors_lifetimes_and_hint_come_from_the_configuration() {
+    let b = shared("selectors").await;
+    let _registrar = b
+        .registrar(
+            "pod_selectors = [\"pod-uid\", \"sa\", \"node-name\"]\n\
+             x509_svid_ttl = \"10m\"\njwt_svid_ttl = \"5m\"\nhint = \"internal\"",
+        )
+        .await;
+    let uid = b
+        .cluster
+        .pod(&PodSpec::new("selectors", "a"))
+        .await
+        .expect("pod");
+    let selector = format!("k8s:pod-uid:{uid}");
+    let entry = eventually("the pod has its entry", async || {
+        let found = b
+            .entries
+            .selecting(&b.root(), &[&selector])
+            .await
+            .map_err(|e| e.to_string())?;
+        found.into_iter().next().ok_or_else(|| "none".to_owned())
+    })
+    .await;
+    assert_eq!(
+        line(&entry),
+        format!(
+            "/ns/selectors/sa/default <- {}/node-1 [{selector} k8s:sa:default k8s:node-name:node-1]",
+            b.root()
+        )
+    );
+    assert_eq!(
+        (entry.x509_svid_ttl, entry.jwt_svid_ttl, &*entry.hint),
+        (600, 300, "internal")
+    );
+}
+
+#[tokio::test]
+async fn two_registrars_with_different_controller_names_do_not_see_each_other() {
+    let b = shared("two").await;
+    let _one = b.registrar("").await;
+    let two = b.registrar("controller_name = \"two\"").await;
+    b.cluster.pod(&PodSpec::new("two", "a")).await.expect("pod");
+    b.settles(&[("/ns/two/sa/default", "node-1", "a")]).await;
+    let of_two = async || {
+        b.entries
+            .selecting("/two/two/node", &["k8s:ns:two"])
+            .await
+            .map_err(|e| e.to_string())
+    };
+    eventually("the other has its own", async || match of_two().await? {
+        found if found.len() == 1 => Ok(()),
+        found => Err(format!("{found:?}")),
+    })
+    .await;
+    drop(two);
+    b.cluster.delete_pod("two", "a").await.expect("deleted");
+    b.settles(&[]).await;
+    assert_eq!(
+        of_two().await.expect("listed").len(),
+        1,
+        "the other's entry is not ours to delete"
+    );
 }

@@ -224,6 +224,23 @@ impl Cluster {
         Ok(made.uid().unwrap_or_default())
     }
 
+    /// What a scheduler does: binds a pod to a node.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn bind(&self, namespace: &str, name: &str, node: &str) -> anyhow::Result<()> {
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/binding");
+        let request = http::Request::post(path)
+            .header("Content-Type", "application/json")
+            .body(binding.to_string().into_bytes())?;
+        self.client.request_text(request).await?;
+        Ok(())
+    }
+
     /// What a kubelet reports once the sandbox is there.
     ///
     /// # Errors

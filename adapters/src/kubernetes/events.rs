@@ -103,10 +103,12 @@ impl EventPublisher {
 }
 
 fn event(note: &EventNote, namespace: &str, instance: &str, now: Timestamp) -> Event {
+    // The API server appends five characters; what it appends to must be a legal beginning of a name.
     let prefix: String = note.object.name.chars().take(200).collect();
+    let prefix = prefix.trim_end_matches(['.', '-']);
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{prefix}.")),
+            generate_name: Some(format!("{prefix}-")),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },

@@ -50,7 +50,7 @@ impl Selectors {
     }
 
     /// In order.
-    pub fn iter(&self) -> impl Iterator<Item = &Selector> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Selector> {
         self.0.iter()
     }
 

@@ -1,0 +1,166 @@
+//! What a tenant can write into an annotation never yields an identity outside the rules, and never harms others.
+
+use registrar_tests::{PodSpec, eventually, steadily};
+use std::time::Duration;
+
+use crate::plane::{Bench, shared};
+
+const KEY: &str = "spiffe.io/spiffe-id";
+const EXTRA: &str =
+    "pod_annotation = \"spiffe.io/spiffe-id\"\nreserved_paths = [\"/admin\", \"/ops/*\"]";
+
+fn hostile(cluster: &str) -> Vec<String> {
+    let long = "x".repeat(256);
+    let mut values: Vec<String> = [
+        "",
+        "//x",
+        "a//b",
+        "..",
+        ".",
+        "a/../b",
+        "a/",
+        "/",
+        "with space",
+        "%41",
+        "a%2Fb",
+        "ü",
+        "a\nb",
+        "{{.Pod}}",
+        "spire",
+        "/spire",
+        "spire/agent/x",
+        "spire/server",
+        "admin",
+        "ops/root",
+        "k8s-workload-registrar/other/node/x",
+        "spire-k8s-registrar",
+        &long,
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    values.push(format!("spire-k8s-registrar/{cluster}/node"));
+    values.push(format!("/spire-k8s-registrar/{cluster}/node/node-2"));
+    values.push("a".repeat(100_000));
+    values
+}
+
+async fn is_told_why(b: &Bench, pod: &str, reasons: &[&str]) {
+    eventually(&format!("a Warning tells why {pod} is held"), async || {
+        let events = b
+            .cluster
+            .events(b.name, pod)
+            .await
+            .map_err(|e| e.to_string())?;
+        let told = events
+            .iter()
+            .any(|(reason, _)| reasons.contains(&reason.as_str()));
+        if told {
+            Ok(())
+        } else {
+            Err(format!("{events:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_illegal_value_makes_no_entry_and_the_next_pod_registers_at_once() {
+    const KEY: &str = "hostile.test/new";
+    let b = shared("hostile-new").await;
+    let _registrar = b.registrar(&configuration(KEY)).await;
+    for (n, value) in hostile("hostile-new").iter().enumerate() {
+        let pod = PodSpec::new("hostile-new", &format!("bad-{n}")).annotation(KEY, value);
+        b.cluster.pod(&pod).await.expect("pod");
+    }
+    b.cluster
+        .pod(&PodSpec::new("hostile-new", "good").annotation(KEY, "fine"))
+        .await
+        .expect("pod");
+    b.settles(&[("/fine", "node-1", "good")]).await;
+    for n in 0..hostile("hostile-new").len() {
+        is_told_why(&b, &format!("bad-{n}"), &["IllegalPath", "ReservedPath"]).await;
+    }
+    b.settles(&[("/fine", "node-1", "good")]).await;
+}
+
+#[tokio::test]
+async fn an_illegal_value_leaves_the_entry_as_it_is_until_it_is_corrected_or_removed() {
+    const KEY: &str = "hostile.test/change";
+    let b = shared("hostile-change").await;
+    let registrar = b.registrar(&configuration(KEY)).await;
+    b.cluster
+        .pod(&PodSpec::new("hostile-change", "a").annotation(KEY, "team/a"))
+        .await
+        .expect("pod");
+    let before = b.settles(&[("/team/a", "node-1", "a")]).await;
+    for value in hostile("hostile-change") {
+        b.cluster
+            .annotate("hostile-change", "a", KEY, Some(&value))
+            .await
+            .expect("annotated");
+        eventually("the pod is held", async || {
+            let held = registrar
+                .metric("held{reason=\"IllegalPath\"}")
+                .await
+                .map_err(|e| e.to_string())?
+                + registrar
+                    .metric("held{reason=\"ReservedPath\"}")
+                    .await
+                    .map_err(|e| e.to_string())?;
+            if held == 1.0 {
+                Ok(())
+            } else {
+                Err(format!("{value:?}: {held}"))
+            }
+        })
+        .await;
+        assert_eq!(b.pods().await.expect("listed"), before, "{value:?}");
+    }
+    is_told_why(&b, "a", &["IllegalPath"]).await;
+    is_told_why(&b, "a", &["ReservedPath"]).await;
+    steadily(
+        Duration::from_secs(1),
+        "the entry is untouched",
+        async || {
+            let now = b.pods().await?;
+            if now == before {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            }
+        },
+    )
+    .await;
+    b.cluster
+        .annotate("hostile-change", "a", KEY, Some("team/b"))
+        .await
+        .expect("annotated");
+    let after = b.settles(&[("/team/b", "node-1", "a")]).await;
+    assert_eq!(before[0].id, after[0].id, "corrected in place");
+    b.cluster
+        .annotate("hostile-change", "a", KEY, None)
+        .await
+        .expect("annotated");
+    b.settles(&[]).await;
+}
+
+#[tokio::test]
+async fn an_empty_label_is_held_not_registered() {
+    let b = shared("hostile-label").await;
+    let _registrar = b.registrar("pod_label = \"id\"").await;
+    b.cluster
+        .pod(&PodSpec::new("hostile-label", "empty").label("id", ""))
+        .await
+        .expect("pod");
+    b.cluster
+        .pod(&PodSpec::new("hostile-label", "spire").label("id", "spire"))
+        .await
+        .expect("pod");
+    b.cluster
+        .pod(&PodSpec::new("hostile-label", "good").label("id", "good"))
+        .await
+        .expect("pod");
+    is_told_why(&b, "empty", &["IllegalPath"]).await;
+    is_told_why(&b, "spire", &["ReservedPath"]).await;
+    b.settles(&[("/good", "node-1", "good")]).await;
+}
