@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::plane::{Bench, shared};
 
-const KEY: &str = "spiffe.io/spiffe-id";
-const EXTRA: &str =
-    "pod_annotation = \"spiffe.io/spiffe-id\"\nreserved_paths = [\"/admin\", \"/ops/*\"]";
+/// Registrars see the pods of all tests: each test has an annotation of its own.
+fn configuration(key: &str) -> String {
+    format!("pod_annotation = \"{key}\"\nreserved_paths = [\"/admin\", \"/ops/*\"]")
+}
 
 fn hostile(cluster: &str) -> Vec<String> {
     let long = "x".repeat(256);
