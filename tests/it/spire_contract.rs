@@ -23,7 +23,7 @@ use crate::plane::shared;
 /// A server under test.
 enum Server {
     Model(Mutex<ModelServer>),
-    Real(Box<SpireClient>, Entries),
+    Real(Box<(SpireClient, Entries)>),
 }
 
 /// Names that no other case uses.
@@ -43,7 +43,7 @@ impl Server {
                 .lock()
                 .expect("not poisoned")
                 .perform(&call, usize::MAX),
-            Server::Real(client, _) => client.perform(call).await.expect("the server answers"),
+            Server::Real(real) => real.0.perform(call).await.expect("the server answers"),
         }
     }
 
@@ -53,7 +53,7 @@ impl Server {
                 let td = TrustDomain::new(td).expect("legal");
                 server.lock().expect("not poisoned").bundles.insert(td);
             }
-            Server::Real(_, entries) => entries.set_bundle(td).await.expect("bundle"),
+            Server::Real(real) => real.1.set_bundle(td).await.expect("bundle"),
         }
     }
 
@@ -392,7 +392,7 @@ macro_rules! suite {
                 let b = shared("contract").await;
                 let address = ServerAddress::Unix(b.plane.spire_socket());
                 let client = SpireClient::new(&address, Deadlines::default()).expect("a client");
-                super::$case(&Server::Real(Box::new(client), b.entries.clone())).await;
+                super::$case(&Server::Real(Box::new((client, b.entries.clone())))).await;
             })+
         }
     };

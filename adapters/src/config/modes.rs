@@ -23,7 +23,7 @@ pub(super) fn name(fields: &mut Fields) -> String {
 pub(super) fn read(fields: &mut Fields, mode: &str, common: Option<&Common>) -> Option<Mode> {
     match mode {
         "webhook" => webhook(fields).map(Mode::Webhook),
-        "reconcile" => reconcile(fields, common).map(Mode::Reconcile),
+        "reconcile" => reconcile(fields, common).map(|r| Mode::Reconcile(Box::new(r))),
         "crd" => crd(fields, common).map(Mode::Crd),
         other => {
             let span = fields.optional_text("mode").and_then(|m| m.span);

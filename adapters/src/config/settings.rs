@@ -105,7 +105,7 @@ pub enum Mode {
     /// `mode = "webhook"`
     Webhook(Webhook),
     /// `mode = "reconcile"`
-    Reconcile(Reconcile),
+    Reconcile(Box<Reconcile>),
     /// `mode = "crd"`
     Crd(Crd),
 }

@@ -120,13 +120,13 @@ struct Conditions {
 ///
 /// # Errors
 /// The event that says that it cannot be read, with its name and UID if at least those can.
-pub fn object(kind: Kind, json: &str, wanted: &WantedMetadata) -> Result<Object, Event> {
+pub fn object(kind: Kind, json: &str, wanted: &WantedMetadata) -> Result<Object, Box<Event>> {
     let decoded = match kind {
         Kind::Pod => serde_json::from_str(json).map(|p| Object::Pod(pod(p, wanted))),
         Kind::Node => serde_json::from_str(json).map(|n| Object::Node(node(n, wanted))),
         Kind::EndpointSlice => serde_json::from_str(json).map(|s| Object::EndpointSlice(slice(s))),
     };
-    decoded.map_err(|error| undecodable(kind, json, &error))
+    decoded.map_err(|error| Box::new(undecodable(kind, json, &error)))
 }
 
 fn undecodable(kind: Kind, json: &str, error: &serde_json::Error) -> Event {
@@ -159,8 +159,8 @@ fn undecodable(kind: Kind, json: &str, error: &serde_json::Error) -> Event {
     }
 }
 
-fn arc(text: &Cow<'_, str>) -> Arc<str> {
-    Arc::from(&**text)
+fn arc(text: &str) -> Arc<str> {
+    Arc::from(text)
 }
 
 fn some(text: Option<Cow<'_, str>>) -> Option<Arc<str>> {
@@ -252,7 +252,7 @@ fn slice(slice: Slice<'_>) -> EndpointsSnapshot {
         });
     EndpointsSnapshot {
         endpoints: endpoints.collect(),
-        service: service.map(arc),
+        service: service.map(|s| arc(s)),
         name: arc(&slice.metadata.name),
         namespace,
     }

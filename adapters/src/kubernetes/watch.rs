@@ -204,7 +204,7 @@ impl Watcher {
             for item in page.items.into_iter().flatten() {
                 let event = match decode::object(self.kind, item.get(), &self.wanted) {
                     Ok(object) => Event::Listed(object),
-                    Err(undecodable) => undecodable,
+                    Err(undecodable) => *undecodable,
                 };
                 self.out
                     .send(Watched::Event(event))
@@ -273,11 +273,10 @@ impl Watcher {
         {
             *version = bookmark.metadata.resource_version;
         }
-        let event = match (
-            &*r#type,
-            decode::object(self.kind, object.get(), &self.wanted),
-        ) {
+        let decoded = decode::object(self.kind, object.get(), &self.wanted).map_err(|e| *e);
+        let event = match (&*r#type, decoded) {
             ("ADDED" | "MODIFIED", Ok(object)) => Event::Applied(object),
+            ("ADDED" | "MODIFIED", Err(undecodable)) => undecodable,
             ("DELETED", Ok(object)) => deleted(&object),
             (
                 "DELETED",
@@ -289,7 +288,6 @@ impl Watcher {
             ) => Event::Deleted(key, uid),
             // Which object is gone cannot be told: only a list can.
             ("DELETED", Err(_)) => return Err(Trouble::Expired),
-            ("ADDED" | "MODIFIED", Err(undecodable)) => undecodable,
             _ => return Ok(()),
         };
         self.send(event).await
