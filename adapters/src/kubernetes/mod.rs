@@ -1,10 +1,9 @@
 //! The Kubernetes API: watches objects into the core's events, and publishes Events on them.
 //!
-//! [`decode`] is the pure half: from JSON to snapshots, keeping only what the rules read. [`watch`] lists and watches.
+//! [`watch`] lists and watches; [`crate::objects`] is the pure half, from JSON to snapshots, keeping only what the rules read.
 
 pub mod client;
 pub mod control;
-pub mod decode;
 pub mod events;
 pub mod watch;
 

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::{client::causes, decode};
+use super::client::causes;
+use crate::objects::decode;
 
 /// Objects in a page: what kubectl and client-go ask for.
 const PAGE: usize = 500;

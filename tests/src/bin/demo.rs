@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use registrar_adapters::kubernetes::decode;
+use registrar_adapters::objects::decode;
 use registrar_core::{
     cluster::{Kind, Object},
     policy::Policy,
