@@ -25,6 +25,8 @@ pub struct Policy {
     pub pods: PodPolicy,
     /// Nodes.
     pub nodes: NodePolicy,
+    /// With SpiffeID resources between objects and entries, and how; `None` where objects get their entries directly.
+    pub spiffe_ids: Option<SpiffeIdPolicy>,
     /// Namespaces whose pods get nothing.
     pub disabled_namespaces: NamespaceRules,
     /// SPIFFE IDs that no pod may have.
@@ -149,6 +151,19 @@ pub enum NodePolicy {
     OneForAll,
     /// One a node: `<root>/<node name>`, selectors `k8s_psat:agent_node_name` and `k8s_psat:cluster`.
     ByName,
+    /// One a node: `<root>/<node name>`, selectors `k8s_psat:cluster` and `k8s_psat:agent_node_uid` (crd mode).
+    ByUid,
+}
+
+/// How SpiffeID resources stand between objects and entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpiffeIdPolicy {
+    /// Our own namespace: the nodes' SpiffeIDs live there, and only there may selectors of agents be used.
+    pub namespace: Arc<str>,
+    /// Whether we make the SpiffeIDs of pods and nodes.
+    pub pod_controller: bool,
+    /// Namespaces whose SpiffeIDs may say `downstream`.
+    pub downstream_namespaces: BTreeSet<Arc<str>>,
 }
 
 /// Which namespaces are disabled.
@@ -337,6 +352,7 @@ impl Policy {
                 hint: None,
             },
             nodes: NodePolicy::ByName,
+            spiffe_ids: None,
             disabled_namespaces: NamespaceRules::parse(["kube-system", "kube-public"])
                 .unwrap_or_default(),
             reserved: ReservedPaths::new(controller_name),
@@ -346,6 +362,26 @@ impl Policy {
             writes_in_flight: 4,
             dry_run: false,
         })
+    }
+
+    /// A policy of crd mode with every default, for a registrar whose own namespace is `namespace`.
+    ///
+    /// # Errors
+    /// If the trust domain or the cluster cannot be part of a SPIFFE ID.
+    pub fn crd(trust_domain: &str, cluster: &str, namespace: &str) -> Result<Self, SpiffeError> {
+        let mut policy = Self::reconcile(trust_domain, cluster, "k8s-workload-registrar")?;
+        policy.pods.selectors = Arc::new([
+            PodSelector::PodUid,
+            PodSelector::Namespace,
+            PodSelector::NodeName,
+        ]);
+        policy.nodes = NodePolicy::ByUid;
+        policy.spiffe_ids = Some(SpiffeIdPolicy {
+            namespace: namespace.into(),
+            pod_controller: true,
+            downstream_namespaces: BTreeSet::from([namespace.into()]),
+        });
+        Ok(policy)
     }
 
     /// The parent of node entries: `/spire/server`.

@@ -8,7 +8,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams};
-use registrar_core::cluster::{Kind, ObjectKey, Uid};
+use registrar_core::cluster::{Kind, ObjectKey, SPIFFE_ID_API_VERSION, Uid};
 use tokio::sync::mpsc;
 
 /// Events waiting to be written; more are dropped and counted.
@@ -37,6 +37,7 @@ impl From<&ObjectKey> for Regarding {
             api_version: match key.kind {
                 Kind::Pod | Kind::Node => "v1",
                 Kind::EndpointSlice => "discovery.k8s.io/v1",
+                Kind::SpiffeId => SPIFFE_ID_API_VERSION,
             },
             kind: key.kind.name(),
             namespace: key.namespace.to_string(),

@@ -172,6 +172,7 @@ fn path(kind: Kind) -> &'static str {
         Kind::Node => "/api/v1/nodes",
         Kind::Pod => "/api/v1/pods",
         Kind::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
+        Kind::SpiffeId => "/apis/spiffeid.spiffe.io/v1beta1/spiffeids",
     }
 }
 
@@ -300,6 +301,7 @@ fn deleted(object: &registrar_core::cluster::Object) -> Event {
     let uid = match object {
         Object::Pod(pod) => pod.uid.clone(),
         Object::Node(node) => node.uid.clone(),
+        Object::SpiffeId(resource) => resource.uid.clone(),
         // Slices are replaced as a whole: which one it was does not matter.
         Object::EndpointSlice(_) => Uid::new(""),
     };

@@ -13,6 +13,8 @@ use registrar_core::{
 };
 use serde::Deserialize;
 
+use super::spiffe_id;
+
 /// Marks the API's image of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Names the Service of an EndpointSlice.
@@ -125,6 +127,7 @@ pub fn object(kind: Kind, json: &str, wanted: &WantedMetadata) -> Result<Object,
         Kind::Pod => serde_json::from_str(json).map(|p| Object::Pod(pod(p, wanted))),
         Kind::Node => serde_json::from_str(json).map(|n| Object::Node(node(n, wanted))),
         Kind::EndpointSlice => serde_json::from_str(json).map(|s| Object::EndpointSlice(slice(s))),
+        Kind::SpiffeId => spiffe_id::snapshot(json).map(|s| Object::SpiffeId(Box::new(s))),
     };
     decoded.map_err(|error| Box::new(undecodable(kind, json, &error)))
 }

@@ -4,3 +4,4 @@
 //! files both use it.
 
 pub mod decode;
+pub mod spiffe_id;

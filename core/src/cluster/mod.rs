@@ -1,5 +1,12 @@
 //! Snapshots of Kubernetes objects: only the fields that the rules read, so that a hundred thousand pods fit in memory.
 
+mod spiffe_id;
+
+pub use spiffe_id::{
+    AppliedFields, Condition, Controller, NODE_UID_LABEL, POD_UID_LABEL, SPIFFE_ID_API_VERSION,
+    SPIFFE_ID_FINALIZER, SpiffeIdSelector, SpiffeIdSnapshot, SpiffeIdSpec, SpiffeIdStatus,
+};
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// The UID of a Kubernetes object. Opaque; usually a UUID.
@@ -32,6 +39,8 @@ pub enum Kind {
     Pod,
     /// discovery.k8s.io/v1 EndpointSlice
     EndpointSlice,
+    /// spiffeid.spiffe.io/v1beta1 SpiffeID
+    SpiffeId,
 }
 
 impl Kind {
@@ -41,6 +50,7 @@ impl Kind {
             Kind::Node => "Node",
             Kind::Pod => "Pod",
             Kind::EndpointSlice => "EndpointSlice",
+            Kind::SpiffeId => "SpiffeID",
         }
     }
 }
@@ -160,6 +170,8 @@ pub enum Object {
     Pod(PodSnapshot),
     /// An EndpointSlice.
     EndpointSlice(EndpointsSnapshot),
+    /// A SpiffeID.
+    SpiffeId(Box<SpiffeIdSnapshot>),
 }
 
 impl Object {
@@ -170,6 +182,9 @@ impl Object {
             Object::Pod(p) => ObjectKey::new(Kind::Pod, p.namespace.clone(), p.name.clone()),
             Object::EndpointSlice(e) => {
                 ObjectKey::new(Kind::EndpointSlice, e.namespace.clone(), e.name.clone())
+            }
+            Object::SpiffeId(s) => {
+                ObjectKey::new(Kind::SpiffeId, s.namespace.clone(), s.name.clone())
             }
         }
     }

@@ -46,6 +46,32 @@ impl DnsName {
         Ok(Self(name.into()))
     }
 
+    /// A name that a person wrote: what SPIRE's own rule accepts (since 1.9). Besides the names that we generate these are
+    /// wildcards (`*.` first), and labels with other visible characters than lower-case letters, digits and hyphens.
+    ///
+    /// # Errors
+    /// What the server would object to.
+    pub fn written(name: &str) -> Result<Self, DnsNameError> {
+        let rest = name.strip_prefix("*.").unwrap_or(name);
+        if rest.is_empty() {
+            return Err(DnsNameError::Empty);
+        }
+        if rest.len() > 253 {
+            return Err(DnsNameError::TooLong(rest.len()));
+        }
+        for label in rest.split('.') {
+            match check_label(label) {
+                Err(DnsNameError::BadChar(_))
+                    if label.bytes().all(|b| b.is_ascii_graphic() && b != b'*') =>
+                {
+                    check_hyphens(label)?;
+                }
+                checked => checked?,
+            }
+        }
+        Ok(Self(name.into()))
+    }
+
     /// A name that the server reports; taken as it is.
     pub fn stored(name: &str) -> Self {
         Self(name.into())
@@ -72,6 +98,12 @@ fn check_label(label: &str) -> Result<(), DnsNameError> {
     {
         return Err(DnsNameError::BadChar(owned()));
     }
+    check_hyphens(label)
+}
+
+fn check_hyphens(label: &str) -> Result<(), DnsNameError> {
+    let bytes = label.as_bytes();
+    let owned = || label.to_owned();
     if bytes.starts_with(b"-") || bytes.ends_with(b"-") {
         return Err(DnsNameError::EdgeHyphen(owned()));
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, hash::Hasher, sync::Arc};
 
-use crate::spiffe::SpiffeId;
+use crate::{cluster::Uid, spiffe::SpiffeId};
 
 /// The ID of an entry on the server. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,5 +93,26 @@ impl EntryIdPrefix {
     /// an ID deleted and made again within a second keeps agents older than 1.12 on the old SVID.
     pub fn issue(&self, nonce: u64, count: u64) -> EntryId {
         EntryId(format!("{}{nonce:016x}-{count:x}", self.0).into())
+    }
+
+    /// A new ID for the entry of an object of our own API: what follows the prefix tells the object by a hash of its UID,
+    /// and is as unique as that of [`EntryIdPrefix::issue`].
+    pub fn issue_for(&self, owner: &Uid, nonce: u64, count: u64) -> EntryId {
+        EntryId(format!("{}{nonce:016x}-{count:x}", self.of_owner(owner)).into())
+    }
+
+    /// What the IDs begin with that [`EntryIdPrefix::issue_for`] gives to this owner.
+    pub fn of_owner(&self, owner: &Uid) -> String {
+        let mut hash = fnv::FnvHasher::default();
+        hash.write(owner.as_str().as_bytes());
+        format!("{}{:016x}-", self.0, hash.finish())
+    }
+
+    /// What the ID of an entry of ours begins with, up to its owner's hash, if it has one.
+    pub fn owner_part<'i>(&self, id: &'i EntryId) -> Option<&'i str> {
+        let rest = id.as_str().strip_prefix(&*self.0)?;
+        let mut parts = rest.split('-');
+        let (hash, _nonce, _count) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(&id.as_str()[..self.0.len() + hash.len() + 1])
     }
 }

@@ -96,13 +96,18 @@ pub struct Federation {
 /// Reads the value of annotation `spiffe.io/federatesWith`: split at commas, trimmed, empty parts ignored,
 /// `spiffe://td` accepted, without duplicates.
 pub fn federation(policy: &Policy, annotation: Option<&str>, bundles: &Bundles) -> Federation {
+    trust_domains(policy, annotation.unwrap_or_default().split(','), bundles)
+}
+
+/// The same for trust domains that are written one by one.
+pub fn trust_domains<'a>(
+    policy: &Policy,
+    parts: impl IntoIterator<Item = &'a str>,
+    bundles: &Bundles,
+) -> Federation {
     let mut with = BTreeSet::new();
     let mut dropped = Vec::new();
-    let parts = annotation
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|p| !p.is_empty());
+    let parts = parts.into_iter().map(str::trim).filter(|p| !p.is_empty());
     for part in parts {
         let mut drop = |why| {
             if dropped.len() < MAX_TRUST_DOMAINS {

@@ -5,20 +5,24 @@ mod federation;
 mod node;
 mod ownership;
 mod pod;
+mod resource;
 mod spiffe_id;
 
 pub use dns::{DroppedName, MAX_DNS_NAMES, pod_dns_names};
-pub use federation::{Bundles, DroppedTrustDomain, Federation, WhyDropped, federation};
+pub use federation::{
+    Bundles, DroppedTrustDomain, Federation, WhyDropped, federation, trust_domains,
+};
 pub use node::decide_node;
 pub use ownership::{Foreign, Ownership, classify};
 pub use pod::{PodLookups, decide_pod, subject_of_pod};
+pub use resource::{Tuple, decide_spiffe_id, spec_of, tuple_of};
 pub use spiffe_id::pod_path;
 
 use std::{fmt, sync::Arc};
 
 use crate::{
     cluster::Uid,
-    entry::Entry,
+    entry::{Entry, EntryId},
     spiffe::{SpiffeError, TrustDomain},
 };
 
@@ -31,6 +35,10 @@ pub enum Subject {
     Pod(Arc<str>, Arc<str>),
     /// A pod whose entry has selector `pod-uid` and not both of the above.
     PodUid(Uid),
+    /// A SpiffeID resource: namespace and name.
+    SpiffeId(Arc<str>, Arc<str>),
+    /// An entry of ours of which no SpiffeID is known.
+    Entry(EntryId),
 }
 
 impl fmt::Display for Subject {
@@ -40,6 +48,8 @@ impl fmt::Display for Subject {
             Subject::Node(name) => write!(f, "node {name}"),
             Subject::Pod(namespace, name) => write!(f, "pod {namespace}/{name}"),
             Subject::PodUid(uid) => write!(f, "pod with UID {uid}"),
+            Subject::SpiffeId(namespace, name) => write!(f, "SpiffeID {namespace}/{name}"),
+            Subject::Entry(id) => write!(f, "entry {id}"),
         }
     }
 }
@@ -145,6 +155,24 @@ pub enum Problem {
         /// SPIRE's reason.
         error: SpiffeError,
     },
+    /// A SpiffeID's spec asks for nothing that can be an entry, or for what it may not have.
+    #[error("{text}")]
+    Spec {
+        /// A short stable word.
+        word: &'static str,
+        /// What is wrong, and what mends it.
+        text: String,
+    },
+    /// The SpiffeID that a pod or node would get has a name that another object's SpiffeID has.
+    #[error(
+        "SpiffeID {namespace}/{name} is there already and not this object's; rename or delete it"
+    )]
+    NameTaken {
+        /// Of the SpiffeID.
+        namespace: Arc<str>,
+        /// Of the SpiffeID.
+        name: Arc<str>,
+    },
     /// The object could not be decoded.
     #[error("the object cannot be read: {0}")]
     Undecodable(Arc<str>),
@@ -158,6 +186,8 @@ impl Problem {
             Problem::ReservedPath { .. } => "ReservedPath",
             Problem::UnknownNode(_) => "UnknownNode",
             Problem::IllegalNodeName { .. } => "IllegalNodeName",
+            Problem::Spec { word, .. } => word,
+            Problem::NameTaken { .. } => "NameTaken",
             Problem::Undecodable(_) => "Undecodable",
         }
     }

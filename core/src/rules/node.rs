@@ -11,9 +11,15 @@ use crate::{
 
 /// The entry of a node: an alias that its agent matches, under which the pods' entries hang.
 pub fn decide_node(policy: &Policy, node: &NodeSnapshot, bundles: &Bundles) -> Decision {
-    if policy.nodes != NodePolicy::ByName {
-        return Decision::Skip(SkipReason::NodesHaveNone);
-    }
+    let agent = |value: String| Selector::new("k8s_psat", value);
+    let cluster = agent(format!("cluster:{}", policy.cluster));
+    let selectors = match policy.nodes {
+        NodePolicy::ByName => [agent(format!("agent_node_name:{}", node.name)), cluster],
+        NodePolicy::ByUid => [cluster, agent(format!("agent_node_uid:{}", node.uid))],
+        NodePolicy::None | NodePolicy::OneForAll => {
+            return Decision::Skip(SkipReason::NodesHaveNone);
+        }
+    };
     let spiffe_id = match policy.root.child(&node.name) {
         Ok(id) => id,
         Err(error) => {
@@ -25,11 +31,7 @@ pub fn decide_node(policy: &Policy, node: &NodeSnapshot, bundles: &Bundles) -> D
     };
     let annotation = node.annotations.get(FEDERATES_WITH).map(|v| &**v);
     let federation = federation(policy, annotation, bundles);
-    let selectors = Selectors::new([
-        Selector::new("k8s_psat", format!("agent_node_name:{}", node.name)),
-        Selector::new("k8s_psat", format!("cluster:{}", policy.cluster)),
-    ]);
-    let mut entry = Entry::new(spiffe_id, policy.server_id(), selectors);
+    let mut entry = Entry::new(spiffe_id, policy.server_id(), Selectors::new(selectors));
     entry.federates_with = federation.with;
     Decision::Register {
         entries: vec![Arc::new(entry)],

@@ -70,6 +70,7 @@ fn node_of(policy: &Policy, entry: &RegisteredEntry) -> Option<Subject> {
     match (policy.nodes, cluster, name) {
         (NodePolicy::OneForAll, true, None) => Some(Subject::Node("".into())),
         (NodePolicy::ByName | NodePolicy::None, true, Some(name)) => Some(Subject::Node(name)),
+        (NodePolicy::ByUid, true, _) => None,
         _ => None,
     }
 }

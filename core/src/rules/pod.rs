@@ -108,6 +108,10 @@ fn selectors_of(policy: &Policy, pod: &PodSnapshot) -> Selectors {
 /// Whom the entry of this pod is about. Agrees with what [`super::classify`] reads from that entry.
 pub fn subject_of_pod(policy: &Policy, pod: &PodSnapshot) -> Subject {
     let kinds = selector_kinds(policy, pod);
+    // A pod's SpiffeID has the pod's name, whatever its entry selects by.
+    if policy.spiffe_ids.is_some() {
+        return Subject::Pod(pod.namespace.clone(), pod.name.clone());
+    }
     if kinds.contains(&PodSelector::Namespace) && kinds.contains(&PodSelector::PodName) {
         Subject::Pod(pod.namespace.clone(), pod.name.clone())
     } else {

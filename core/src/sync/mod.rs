@@ -138,7 +138,9 @@ impl Reconciler {
     /// The kinds of objects that must be watched under this policy.
     pub fn kinds(policy: &Policy) -> Vec<Kind> {
         let mut kinds = vec![Kind::Pod];
-        if policy.nodes == NodePolicy::ByName || policy.pods.parent == ParentForm::Agent {
+        if matches!(policy.nodes, NodePolicy::ByName | NodePolicy::ByUid)
+            || policy.pods.parent == ParentForm::Agent
+        {
             kinds.push(Kind::Node);
         }
         if policy.pods.dns != DnsPolicy::None {

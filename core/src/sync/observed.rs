@@ -140,6 +140,7 @@ impl Observed {
                     self.replace_slice(&name, None, touched);
                 }
             }
+            Kind::SpiffeId => {}
         }
     }
 
@@ -149,7 +150,7 @@ impl Observed {
                 Subject::Pod(namespace, name) => (namespace.clone(), name.clone()),
                 Subject::Node(name) => (Arc::from(""), name.clone()),
                 // Known by UID only: its pod comes with the list, or is gone.
-                Subject::PodUid(_) => return true,
+                Subject::PodUid(_) | Subject::SpiffeId(..) | Subject::Entry(_) => return true,
             };
             let keep = seen.contains_key(&name);
             if !keep {
@@ -164,7 +165,7 @@ impl Observed {
         let key = object.key();
         let uid = match &object {
             Object::Pod(pod) => Some(pod.uid.clone()),
-            Object::Node(_) | Object::EndpointSlice(_) => None,
+            Object::Node(_) | Object::EndpointSlice(_) | Object::SpiffeId(_) => None,
         };
         self.seen(&key, uid);
         match object {
@@ -174,6 +175,7 @@ impl Observed {
                 let name = (slice.namespace.clone(), slice.name.clone());
                 self.replace_slice(&name, Some(slice), touched);
             }
+            Object::SpiffeId(_) => {}
         }
     }
 
@@ -341,6 +343,7 @@ impl Observed {
                 touched.ended.push(subject);
             }
             Kind::EndpointSlice => self.replace_slice(&name, None, touched),
+            Kind::SpiffeId => {}
         }
     }
 

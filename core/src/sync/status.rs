@@ -122,6 +122,11 @@ impl Reconciler {
                     Some(uid.clone()),
                 )
             }),
+            Subject::SpiffeId(namespace, name) => Some((
+                ObjectKey::new(Kind::SpiffeId, namespace.clone(), name.clone()),
+                None,
+            )),
+            Subject::Entry(_) => None,
         }
     }
 

@@ -1,10 +1,16 @@
-//! What the core asks of a SPIRE Server, and the answers, as values.
+//! What the core asks of a SPIRE Server and of the Kubernetes API, and the answers, as values.
 //!
 //! The step machine emits a [`SpireCall`]; an adapter performs it and feeds the [`SpireReply`] back. The contract:
 //!
 //! * An adapter answers every call exactly once, whatever happens, within a deadline of its own.
 //! * Results of batch calls come in the order of the request, one for each item.
 //! * An adapter does not retry writes: the machine decides what a failure means.
+
+mod kubernetes;
+
+pub use kubernetes::{
+    AppliedResource, Definition, KubeAnswer, KubeCall, KubeReply, Owner, ResourceName,
+};
 
 use std::{collections::BTreeSet, sync::Arc};
 
