@@ -1,7 +1,8 @@
-//! What tests of this crate, and of others, need: a model of the SPIRE Server, and a world that drives the step machine
-//! through histories of events, faults and meddling.
+//! What tests of this crate, and of others, need: strategies, a model of the SPIRE Server, and a world that drives the step
+//! machine through histories of events, faults and meddling.
 
 mod server;
+pub mod strategies;
 mod world;
 
 pub use server::ModelServer;
