@@ -1,1 +1,25 @@
-//! The bodies of the fuzz targets.
+//! The bodies of the fuzz targets. Each takes any bytes, and panics if something that must hold does not.
+//!
+//! Ordinary tests replay the committed seeds and regressions, and a few thousand mutations of them, through the same
+//! bodies. To fuzz for longer: `cargo fuzz run --features libfuzzer --sanitizer none pod_metadata fuzz/seeds/pod_metadata`.
+
+mod configuration;
+mod pod_metadata;
+mod spiffe_id;
+mod watched_object;
+
+pub use configuration::configuration;
+pub use pod_metadata::pod_metadata;
+pub use spiffe_id::spiffe_id;
+pub use watched_object::watched_object;
+
+/// A fuzz target's body.
+pub type Body = fn(&[u8]);
+
+/// Every target: the name of its folder of seeds, and its body.
+pub const TARGETS: [(&str, Body); 4] = [
+    ("configuration", configuration),
+    ("pod_metadata", pod_metadata),
+    ("spiffe_id", spiffe_id),
+    ("watched_object", watched_object),
+];
