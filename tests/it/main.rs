@@ -12,3 +12,4 @@ mod reconcile_entries;
 mod rest;
 mod spire_contract;
 mod unreadable;
+mod unreadable_lists;

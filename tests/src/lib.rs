@@ -2,6 +2,7 @@
 //! registrar's own program, and helpers to drive and watch both.
 
 pub mod agent;
+pub mod api_proxy;
 pub mod cluster;
 pub mod control_plane;
 pub mod entries;
@@ -9,6 +10,7 @@ pub mod process;
 pub mod registrar;
 pub mod wait;
 
+pub use api_proxy::ApiProxy;
 pub use cluster::{Cluster, PodSpec};
 pub use control_plane::{ControlPlane, Options};
 pub use entries::Entries;

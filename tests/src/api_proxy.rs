@@ -1,0 +1,206 @@
+//! A proxy before the real API server that answers some requests wrongly: with an error, with half of the answer, or with
+//! a garbled one. It speaks plain HTTP to the registrar and is the cluster's administrator to the API server.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    response::Response,
+};
+use futures::StreamExt;
+use http::{Request, StatusCode, header};
+use kube::Client;
+use tokio::sync::watch;
+
+/// What is wrong with an answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// This status, with the API server's usual body for it.
+    Status(u16),
+    /// The first half of the body, then the connection ends.
+    Cut,
+    /// The body as this function changes it.
+    Garbled(fn(&str) -> String),
+}
+
+/// Which requests: all whose path and query contain `containing`.
+#[derive(Debug, Clone)]
+struct Rule {
+    containing: String,
+    but_not: Option<String>,
+    fault: Fault,
+}
+
+struct Proxied {
+    client: Client,
+    rules: Mutex<Vec<Rule>>,
+    /// Counts how often all streams were cut.
+    cuts: watch::Sender<u64>,
+    /// How many requests met a fault.
+    met: Mutex<usize>,
+}
+
+/// A running proxy; it ends with the runtime.
+#[derive(Clone)]
+pub struct ApiProxy {
+    proxied: Arc<Proxied>,
+    address: std::net::SocketAddr,
+}
+
+impl ApiProxy {
+    /// Starts one before the API server that `client` speaks to.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub async fn start(client: Client) -> anyhow::Result<Self> {
+        let proxied = Arc::new(Proxied {
+            client,
+            rules: Mutex::default(),
+            cuts: watch::Sender::new(0),
+            met: Mutex::default(),
+        });
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let app = axum::Router::new()
+            .fallback(forward)
+            .with_state(proxied.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(Self { proxied, address })
+    }
+
+    /// Writes a kubeconfig that leads here.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn kubeconfig(&self, dir: &Path) -> anyhow::Result<PathBuf> {
+        let path = dir.join(format!("kubeconfig-proxy-{}", self.address.port()));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}]\n\
+             users: [{{name: u, user: {{}}}}]\n\
+             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n",
+            self.address
+        );
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// From now on, requests whose path and query contain `containing`, and not `but_not`, meet this fault.
+    pub fn fault(&self, containing: &str, but_not: Option<&str>, fault: Fault) {
+        let rule = Rule {
+            containing: containing.to_owned(),
+            but_not: but_not.map(str::to_owned),
+            fault,
+        };
+        self.proxied.rules.lock().expect("not poisoned").push(rule);
+    }
+
+    /// Ends every stream under way: watches break.
+    pub fn cut_streams(&self) {
+        self.proxied.cuts.send_modify(|n| *n += 1);
+    }
+
+    /// No more faults.
+    pub fn heal(&self) {
+        self.proxied.rules.lock().expect("not poisoned").clear();
+    }
+
+    /// How many requests met a fault so far.
+    pub fn met(&self) -> usize {
+        *self.proxied.met.lock().expect("not poisoned")
+    }
+}
+
+impl Proxied {
+    fn fault_for(&self, request: &Request<Body>) -> Option<Fault> {
+        let target = request.uri().to_string();
+        let rules = self.rules.lock().expect("not poisoned");
+        let rule = rules.iter().find(|r| {
+            target.contains(&r.containing)
+                && r.but_not.as_ref().is_none_or(|not| !target.contains(not))
+        })?;
+        *self.met.lock().expect("not poisoned") += 1;
+        Some(rule.fault)
+    }
+}
+
+async fn forward(State(proxied): State<Arc<Proxied>>, mut request: Request<Body>) -> Response {
+    let fault = proxied.fault_for(&request);
+    if let Some(Fault::Status(code)) = fault {
+        let body = format!(
+            "{{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"code\":{code},\
+             \"reason\":\"Injected\",\"message\":\"injected by the test's proxy\"}}"
+        );
+        return answer(code, Body::from(body));
+    }
+    request.headers_mut().remove(header::HOST);
+    request.headers_mut().remove(header::ACCEPT_ENCODING);
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 16 << 20)
+        .await
+        .unwrap_or_default();
+    let request = Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+    let response = match proxied.client.send(request).await {
+        Ok(response) => response,
+        Err(error) => return answer(502, Body::from(error.to_string())),
+    };
+    let (mut parts, body) = response.into_parts();
+    let body = Body::new(body);
+    let body = match fault {
+        None => until_cut(body, proxied.cuts.subscribe()),
+        Some(fault) => {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            let whole = axum::body::to_bytes(body, 64 << 20)
+                .await
+                .unwrap_or_default();
+            spoilt(&whole, fault)
+        }
+    };
+    Response::from_parts(parts, body)
+}
+
+fn answer(code: u16, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY);
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+fn broken() -> std::io::Error {
+    std::io::Error::other("cut by the test's proxy")
+}
+
+fn spoilt(whole: &Bytes, fault: Fault) -> Body {
+    match fault {
+        Fault::Garbled(change) => Body::from(change(&String::from_utf8_lossy(whole))),
+        Fault::Cut | Fault::Status(_) => {
+            let half = Ok(whole.slice(..whole.len() / 2));
+            Body::from_stream(futures::stream::iter([half, Err(broken())]))
+        }
+    }
+}
+
+/// The body, until all streams are cut; then the connection breaks, so that nobody takes it for whole.
+fn until_cut(body: Body, cuts: watch::Receiver<u64>) -> Body {
+    let begin = (body.into_data_stream(), cuts, false);
+    Body::from_stream(futures::stream::unfold(
+        begin,
+        async |(mut parts, mut cuts, over)| {
+            if over {
+                return None;
+            }
+            tokio::select! {
+                part = parts.next() => {
+                    let part = part?.map_err(std::io::Error::other);
+                    Some((part, (parts, cuts, false)))
+                }
+                _ = cuts.changed() => Some((Err(broken()), (parts, cuts, true))),
+            }
+        },
+    ))
+}
