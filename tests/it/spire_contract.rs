@@ -378,6 +378,120 @@ async fn pages_show_every_entry_once_and_end_without_a_token(s: &Server) {
     }
 }
 
+async fn an_id_in_the_reserved_namespace_is_refused_for_good(s: &Server) {
+    let td = || TrustDomain::new("example.org").expect("legal");
+    for path in ["", "/spire", "/spire/agent/x"] {
+        let mut entry = entry();
+        entry.spiffe_id = SpiffeId::stored(td(), path).expect("a path");
+        let outcome = s.create(&id(), &entry).await;
+        let Outcome::Refused(failure) = outcome else {
+            panic!("{path:?}: {outcome:?}");
+        };
+        assert_eq!(failure.class, FailureClass::Permanent, "{failure:?}");
+        assert!(failure.message.contains("invalid spiffe ID"), "{failure:?}");
+    }
+}
+
+async fn an_entry_id_with_other_characters_is_refused_for_good(s: &Server) {
+    for bad in ["a/b", "a b", &"x".repeat(256)] {
+        let outcome = s.create(&EntryId::stored(bad), &entry()).await;
+        let permanent =
+            matches!(&outcome, Outcome::Refused(f) if f.class == FailureClass::Permanent);
+        assert!(permanent, "{bad:?}: {outcome:?}");
+    }
+}
+
+async fn a_dns_name_given_twice_is_refused_without_an_entry(s: &Server) {
+    let mut twice = entry();
+    twice.dns_names = names(&["a.test", "b.test", "a.test"]);
+    let id = id();
+    assert_eq!(s.create(&id, &twice).await, Outcome::AlreadyExists(None));
+    assert_eq!(s.read(&id).await, None, "nothing was created");
+    let once = Entry {
+        dns_names: names(&["a.test"]),
+        ..twice.clone()
+    };
+    assert_eq!(s.create(&id, &once).await, Outcome::Ok);
+    let outcome = s.update(&id, &twice, &[Field::DnsNames]).await;
+    assert_eq!(outcome, Outcome::AlreadyExists(None));
+    let stored = s.read(&id).await.expect("it is there");
+    assert_eq!(stored.dns_names, once.dns_names, "nothing was changed");
+}
+
+async fn dns_names_and_selectors_keep_the_order_in_which_they_were_sent(s: &Server) {
+    let mut wanted = entry();
+    wanted.dns_names = names(&["z.test", "a.test", "m.test"]);
+    let id = id();
+    assert_eq!(s.create(&id, &wanted).await, Outcome::Ok);
+    let stored = s.read(&id).await.expect("it is there");
+    assert_eq!(stored.dns_names, wanted.dns_names);
+    assert_eq!(stored.selectors, wanted.selectors);
+    wanted.dns_names = names(&["m.test", "z.test", "a.test"]);
+    assert_eq!(
+        s.update(&id, &wanted, &[Field::DnsNames]).await,
+        Outcome::Ok
+    );
+    let stored = s.read(&id).await.expect("it is there");
+    assert_eq!(stored.dns_names, wanted.dns_names);
+}
+
+async fn an_update_without_the_field_does_not_look_at_it(s: &Server) {
+    let wanted = entry();
+    let id = id();
+    assert_eq!(s.create(&id, &wanted).await, Outcome::Ok);
+    let mut other = entry();
+    other.hint = Some("hint".into());
+    assert_eq!(s.update(&id, &other, &[Field::Hint]).await, Outcome::Ok);
+    let stored = s.read(&id).await.expect("it is there");
+    assert_eq!(&*stored.hint, "hint");
+    assert_eq!(stored.spiffe_id, wanted.spiffe_id);
+    assert!(stored.selectors.same_set(&wanted.selectors));
+}
+
+async fn a_read_of_an_unknown_entry_finds_none(s: &Server) {
+    assert_eq!(s.read(&id()).await, None);
+}
+
+async fn a_delete_without_an_id_is_refused_for_good(s: &Server) {
+    let outcome = s.delete(&EntryId::stored("")).await;
+    let permanent = matches!(&outcome, Outcome::Refused(f) if f.class == FailureClass::Permanent);
+    assert!(permanent, "{outcome:?}");
+}
+
+async fn an_entry_changed_during_a_scan_is_seen_once_and_a_later_one_at_most_once(s: &Server) {
+    let page = async |page_token| match s
+        .call(SpireCall::List {
+            page_token,
+            page_size: 2,
+        })
+        .await
+    {
+        SpireAnswer::Page { entries, next, .. } => (entries, next),
+        other => panic!("{other:?}"),
+    };
+    let (first, second, late) = (id(), id(), id());
+    let wanted = entry();
+    assert_eq!(s.create(&first, &wanted).await, Outcome::Ok);
+    assert_eq!(s.create(&second, &entry()).await, Outcome::Ok);
+    let mut seen = Vec::new();
+    let (mut entries, mut next) = page(None).await;
+    let changed = Entry {
+        spiffe_id: spiffe_id(&format!("/contract/{}", unique("changed"))),
+        ..wanted
+    };
+    let outcome = s.update(&first, &changed, &[Field::SpiffeId]).await;
+    assert_eq!(outcome, Outcome::Ok);
+    assert_eq!(s.create(&late, &entry()).await, Outcome::Ok);
+    loop {
+        seen.extend(entries.into_iter().map(|e| e.id));
+        let Some(token) = next else { break };
+        (entries, next) = page(Some(token)).await;
+    }
+    let times = |id: &EntryId| seen.iter().filter(|s| *s == id).count();
+    assert_eq!((times(&first), times(&second)), (1, 1));
+    assert!(times(&late) <= 1);
+}
+
 macro_rules! suite {
     ($($case:ident),+ $(,)?) => {
         mod model {
@@ -414,4 +528,12 @@ suite!(
     a_delete_is_answered_and_a_second_one_is_not_found,
     a_deleted_parent_leaves_its_children,
     pages_show_every_entry_once_and_end_without_a_token,
+    an_id_in_the_reserved_namespace_is_refused_for_good,
+    an_entry_id_with_other_characters_is_refused_for_good,
+    a_dns_name_given_twice_is_refused_without_an_entry,
+    dns_names_and_selectors_keep_the_order_in_which_they_were_sent,
+    an_update_without_the_field_does_not_look_at_it,
+    a_read_of_an_unknown_entry_finds_none,
+    a_delete_without_an_id_is_refused_for_good,
+    an_entry_changed_during_a_scan_is_seen_once_and_a_later_one_at_most_once,
 );

@@ -4,9 +4,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    entry::{Entry, EntryId, RegisteredEntry},
+    entry::{Entry, EntryId, Field, FieldMask, RegisteredEntry},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireCall},
-    spiffe::TrustDomain,
+    spiffe::{TrustDomain, is_under},
 };
 
 /// The server's memory.
@@ -86,40 +86,26 @@ impl ModelServer {
                 entries
                     .iter()
                     .take(items)
-                    .map(|(id, entry)| {
-                        if let Some(refusal) = self.missing_bundle("update", entry) {
-                            return refusal;
-                        }
-                        let Some((_, stored)) = self.rows.iter_mut().find(|(_, e)| e.id == *id)
-                        else {
-                            return Outcome::NotFound;
-                        };
-                        stored.update(entry, *mask);
-                        self.writes += 1;
-                        Outcome::Ok
-                    })
+                    .map(|(id, entry)| self.update(id, entry, *mask))
                     .collect(),
             ),
-            SpireCall::Delete { ids } => SpireAnswer::Written(
-                ids.iter()
-                    .take(items)
-                    .map(|id| match self.remove(id) {
-                        Some(_) => {
-                            self.writes += 1;
-                            Outcome::Ok
-                        }
-                        None => Outcome::NotFound,
-                    })
-                    .collect(),
-            ),
+            SpireCall::Delete { ids } => {
+                SpireAnswer::Written(ids.iter().take(items).map(|id| self.delete(id)).collect())
+            }
         }
     }
 
     fn create(&mut self, id: &EntryId, entry: &Entry) -> Outcome {
+        if let Some(refusal) = invalid("create", entry) {
+            return refusal;
+        }
+        if EntryId::new(id.as_str()).is_err() {
+            return refused("failed to create entry: datastore-validation: invalid entry ID");
+        }
         if let Some(similar) = self.entries().find(|e| entry.is_similar(e)) {
             return Outcome::AlreadyExists(Some(Box::new(similar.clone())));
         }
-        if self.get(id).is_some() {
+        if self.get(id).is_some() || names_one_twice(entry) {
             return Outcome::AlreadyExists(None);
         }
         if let Some(refusal) = self.missing_bundle("create", entry) {
@@ -128,6 +114,34 @@ impl ModelServer {
         self.put(RegisteredEntry::created(id.clone(), entry));
         self.writes += 1;
         Outcome::Ok
+    }
+
+    fn update(&mut self, id: &EntryId, entry: &Entry, mask: FieldMask) -> Outcome {
+        if let Some(refusal) = invalid("update", entry).or(self.missing_bundle("update", entry)) {
+            return refusal;
+        }
+        let Some((_, stored)) = self.rows.iter_mut().find(|(_, e)| e.id == *id) else {
+            return Outcome::NotFound;
+        };
+        if mask.contains(Field::DnsNames) && names_one_twice(entry) {
+            return Outcome::AlreadyExists(None);
+        }
+        stored.update(entry, mask);
+        self.writes += 1;
+        Outcome::Ok
+    }
+
+    fn delete(&mut self, id: &EntryId) -> Outcome {
+        if id.as_str().is_empty() {
+            return refused("missing entry ID");
+        }
+        match self.remove(id) {
+            Some(_) => {
+                self.writes += 1;
+                Outcome::Ok
+            }
+            None => Outcome::NotFound,
+        }
     }
 
     fn missing_bundle(&self, verb: &str, entry: &Entry) -> Option<Outcome> {
@@ -155,4 +169,28 @@ impl ModelServer {
             next: rows.last().map(|(row, _)| row.to_string().into()),
         }
     }
+}
+
+fn refused(message: &str) -> Outcome {
+    Outcome::Refused(Failure::new(FailureClass::Permanent, message))
+}
+
+/// What the server checks of an entry before anything else: its SPIFFE ID is a workload's.
+fn invalid(verb: &str, entry: &Entry) -> Option<Outcome> {
+    let why = match entry.spiffe_id.path() {
+        "" => "path is empty",
+        path if is_under(path, "/spire") => "path is in the reserved namespace",
+        _ => return None,
+    };
+    let message = format!(
+        "failed to {verb} entry: failed to convert entry: invalid spiffe ID: \"{}\" is not a workload: {why}",
+        entry.spiffe_id
+    );
+    Some(refused(&message))
+}
+
+/// The server's unique constraint on an entry's DNS names.
+fn names_one_twice(entry: &Entry) -> bool {
+    let unique: BTreeSet<_> = entry.dns_names.iter().collect();
+    unique.len() < entry.dns_names.len()
 }
