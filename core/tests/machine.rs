@@ -390,3 +390,32 @@ fn a_confirmed_trip_lets_exactly_its_deletes_go() {
     assert_eq!(rig.server.entries().count(), 6);
     assert_eq!(rig.created(), Vec::<String>::new());
 }
+
+#[test]
+fn objects_that_cannot_be_read_at_all_are_told_once_a_list() {
+    let mut rig = Rig::new(policy());
+    rig.start((0..3).map(pod));
+    let blind = || Event::Undecodable {
+        kind: Kind::Pod,
+        key: None,
+        uid: None,
+        why: "no metadata".into(),
+    };
+    rig.tell((0..100).map(|_| blind()));
+    let told = |rig: &Rig| {
+        rig.facts
+            .iter()
+            .filter(|f| matches!(f, Fact::Blind { .. }))
+            .count()
+    };
+    assert_eq!(told(&rig), 1);
+    let list = std::iter::once(Event::RelistBegan(Kind::Pod)).chain((0..100).map(|_| blind()));
+    rig.tell(list.chain([Event::RelistDone(Kind::Pod)]));
+    assert_eq!(told(&rig), 2);
+    // Nothing goes for being absent, until a list without such an object was read.
+    rig.wait(Duration::from_secs(30));
+    assert_eq!(rig.server.entries().count(), 4);
+    rig.listed(Kind::Pod, [Object::Pod(pod(0))]);
+    rig.wait(Duration::from_secs(30));
+    assert_eq!(rig.server.entries().count(), 2);
+}

@@ -154,6 +154,7 @@ async fn forward(State(proxied): State<Arc<Proxied>>, mut request: Request<Body>
         None => until_cut(body, proxied.cuts.subscribe()),
         Some(fault) => {
             parts.headers.remove(header::CONTENT_LENGTH);
+            parts.headers.remove(header::TRANSFER_ENCODING);
             let whole = axum::body::to_bytes(body, 64 << 20)
                 .await
                 .unwrap_or_default();

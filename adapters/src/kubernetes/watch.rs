@@ -9,7 +9,7 @@ use kube::Client;
 use registrar_core::{cluster::Kind, policy::WantedMetadata, sync::Event};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::client::causes;
 use crate::objects::decode;
@@ -18,6 +18,9 @@ use crate::objects::decode;
 const PAGE: usize = 500;
 /// The API server ends a watch after this long; then it is resumed.
 const WATCH_SECONDS: u64 = 290;
+/// The same while an object is there whose very name or UID cannot be read: then absence proves nothing until a list
+/// without such an object was read, so another list is due soon.
+const BLIND_WATCH_SECONDS: u64 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -49,22 +52,28 @@ pub async fn watch(
         kind,
         wanted,
         out,
+        blind: false,
     };
     let mut pause = FIRST_PAUSE;
     let mut resume_from: Option<String> = None;
     loop {
+        let begun = Instant::now();
         let result = match resume_from.take() {
             None => watcher.list().await,
             Some(version) => watcher.watch(version).await,
         };
+        if begun.elapsed() > LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
         match result {
-            Ok(version) => {
-                resume_from = Some(version);
-                pause = FIRST_PAUSE;
-            }
+            Ok(version) => resume_from = Some(version),
             Err(Trouble::Receiver) => return,
-            // Too old to be resumed: what happened since is only to be had from a new list.
-            Err(Trouble::Expired) => {}
+            // Too old to be resumed: what happened since is only to be had from a new list. An API server that says so
+            // of every version is not asked without a pause.
+            Err(Trouble::Expired) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
             Err(Trouble::Failed {
                 status,
                 why,
@@ -130,6 +139,8 @@ struct Watcher {
     kind: Kind,
     wanted: Arc<WantedMetadata>,
     out: mpsc::Sender<Watched>,
+    /// Whether an object is there whose name or UID cannot be read.
+    blind: bool,
 }
 
 #[derive(Deserialize)]
@@ -193,6 +204,7 @@ impl Watcher {
     /// Reads every page; returns the version to watch from.
     async fn list(&mut self) -> Result<String, Trouble> {
         self.send(Event::RelistBegan(self.kind)).await?;
+        self.blind = false;
         let mut next = String::new();
         loop {
             let request = self.request(&format!("limit={PAGE}&continue={next}"))?;
@@ -208,10 +220,8 @@ impl Watcher {
                     Ok(object) => Event::Listed(object),
                     Err(undecodable) => *undecodable,
                 };
-                self.out
-                    .send(Watched::Event(event))
-                    .await
-                    .map_err(|_| Trouble::Receiver)?;
+                self.blind |= is_blind(&event);
+                self.send(event).await?;
             }
             if page.metadata.next.is_empty() {
                 self.send(Event::RelistDone(self.kind)).await?;
@@ -223,8 +233,13 @@ impl Watcher {
 
     /// Watches until the API server ends it; returns the version to resume from.
     async fn watch(&mut self, mut version: String) -> Result<String, Trouble> {
+        let seconds = if self.blind {
+            BLIND_WATCH_SECONDS
+        } else {
+            WATCH_SECONDS
+        };
         let query = format!(
-            "watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}"
+            "watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}"
         );
         let request = self.request(&query)?;
         let reader = self
@@ -238,6 +253,7 @@ impl Watcher {
         loop {
             let line = match tokio::time::timeout(patience, lines.next()).await {
                 Ok(Some(Ok(line))) => line,
+                Ok(None) if self.blind => return Err(Trouble::Expired),
                 Ok(None) => return Ok(version),
                 Ok(Some(Err(e))) => {
                     return Err(Trouble::garbled("the watch broke off", e, Some(version)));
@@ -292,8 +308,13 @@ impl Watcher {
             ("DELETED", Err(_)) => return Err(Trouble::Expired),
             _ => return Ok(()),
         };
+        self.blind |= is_blind(&event);
         self.send(event).await
     }
+}
+
+fn is_blind(event: &Event) -> bool {
+    matches!(event, Event::Undecodable { key, uid, .. } if key.is_none() || uid.is_none())
 }
 
 fn deleted(object: &registrar_core::cluster::Object) -> Event {

@@ -347,7 +347,7 @@ impl Observed {
         }
     }
 
-    /// An object that is there but cannot be read. Returns whether its kind is blind from now on.
+    /// An object that is there but cannot be read. Returns whether its kind is blind from now on, and was not before.
     pub(super) fn undecodable(
         &mut self,
         kind: Kind,
@@ -373,11 +373,14 @@ impl Observed {
             touched.subjects.push(subject);
         }
         let blind = kind != Kind::EndpointSlice && (uid.is_none() || key.is_none());
-        if blind {
-            let knowledge = self.kinds.entry(kind).or_default();
-            knowledge.blind_in_relist |= knowledge.relist.is_some();
-            knowledge.blind |= knowledge.relist.is_none();
+        if !blind {
+            return false;
         }
-        blind
+        let knowledge = self.kinds.entry(kind).or_default();
+        let known = match knowledge.relist {
+            Some(_) => &mut knowledge.blind_in_relist,
+            None => &mut knowledge.blind,
+        };
+        !std::mem::replace(known, true)
     }
 }
