@@ -1,6 +1,6 @@
 //! Objects as the API server sends them, or does not.
 
-use registrar_adapters::kubernetes::decode;
+use registrar_adapters::objects::decode;
 use registrar_core::{
     cluster::{Kind, Object},
     policy::{DnsPolicy, IdentitySource, Policy},
