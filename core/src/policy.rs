@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     entry::EntryIdPrefix,
+    rules::Template,
     spiffe::{SpiffeError, SpiffeId, TrustDomain, is_under},
 };
 
@@ -73,6 +74,13 @@ pub enum IdentitySource {
     Label(Arc<str>),
     /// `/<value of this annotation>`, one or more segments
     Annotation(Arc<str>),
+    /// `/<what the template makes of the pod>`
+    Template {
+        /// The template of the path, without its leading slash.
+        template: Template,
+        /// Only pods that have this label, with the value `true` in any case, get an entry.
+        label: Option<Arc<str>>,
+    },
 }
 
 /// What a pod's entry hangs under.
@@ -140,6 +148,24 @@ pub enum DnsPolicy {
         /// `cluster.local`, usually.
         zone: Arc<str>,
     },
+    /// What templates make of the pod, and then the names of its Services.
+    Templates {
+        /// In the order of their names.
+        templates: Arc<[Template]>,
+        /// Whether `<service>.<namespace>.svc` is added for each Service that the pod is a ready endpoint of.
+        services: bool,
+    },
+}
+
+impl DnsPolicy {
+    /// Whether names depend on EndpointSlices.
+    pub fn reads_slices(&self) -> bool {
+        match self {
+            DnsPolicy::None => false,
+            DnsPolicy::AllPodNames { .. } => true,
+            DnsPolicy::Templates { services, .. } => *services,
+        }
+    }
 }
 
 /// How nodes get their entries.
@@ -317,8 +343,9 @@ impl Policy {
             IdentitySource::Annotation(key) => {
                 wanted.annotations.insert(key.clone());
             }
+            IdentitySource::Template { label, .. } => wanted.labels.extend(label.clone()),
         }
-        wanted.addresses = self.pods.dns != DnsPolicy::None;
+        wanted.addresses = self.pods.dns.reads_slices();
         wanted
     }
 

@@ -29,6 +29,7 @@ fn pod(n: usize) -> PodSnapshot {
         uid: Uid::new(format!("uid-{n}")),
         node_name: Some("node-0".into()),
         service_account: Some("sa".into()),
+        hostname: None,
         labels: Default::default(),
         annotations: Default::default(),
         pod_ips: Box::new([]),

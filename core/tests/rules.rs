@@ -40,6 +40,7 @@ fn pod() -> PodSnapshot {
         uid: Uid::new("uid-1"),
         node_name: Some("baz".into()),
         service_account: Some("sa1".into()),
+        hostname: None,
         labels: Default::default(),
         annotations: Default::default(),
         pod_ips: Box::new([]),

@@ -50,6 +50,7 @@ pub fn pod_metadata(data: &[u8]) {
         uid: Uid::new("uid"),
         node_name: Some(node.into()),
         service_account: Some(account.into()),
+        hostname: None,
         labels: metadata.clone(),
         annotations: metadata,
         pod_ips: Box::new([ip.into()]),

@@ -5,6 +5,7 @@ mod breaker;
 mod dns_names;
 mod faults;
 mod federation;
+mod golden;
 mod hostile_values;
 mod lifecycle;
 mod plane;

@@ -56,6 +56,8 @@ struct PodSpec<'a> {
     node_name: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     service_account_name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    hostname: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -214,6 +216,7 @@ fn pod(pod: Pod<'_>, wanted: &WantedMetadata) -> PodSnapshot {
         uid: Uid(arc(&metadata.uid)),
         node_name: some(spec.node_name),
         service_account: some(spec.service_account_name),
+        hostname: some(spec.hostname),
         pod_ips: pod_ips.into(),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
     }

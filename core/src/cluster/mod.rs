@@ -108,6 +108,8 @@ pub struct PodSnapshot {
     pub node_name: Option<Arc<str>>,
     /// `spec.serviceAccountName`; mirror pods have none.
     pub service_account: Option<Arc<str>>,
+    /// `spec.hostname`, which few pods have.
+    pub hostname: Option<Arc<str>>,
     /// Of `metadata.labels`, those the policy asks for.
     pub labels: Metadata,
     /// Of `metadata.annotations`, those the policy asks for.

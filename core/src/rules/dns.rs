@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use super::{Template, TemplateError, quoted};
 use crate::{
-    cluster::{EndpointsSnapshot, PodSnapshot},
+    cluster::{EndpointSnapshot, EndpointsSnapshot, PodSnapshot},
     entry::{DnsName, DnsNameError},
     policy::DnsPolicy,
 };
@@ -21,6 +22,8 @@ pub enum DroppedName {
         /// Why.
         error: DnsNameError,
     },
+    /// Its template cannot be rendered with the pod's values.
+    Template(TemplateError),
     /// This many more than [`MAX_DNS_NAMES`].
     TooMany(usize),
 }
@@ -29,8 +32,9 @@ impl fmt::Display for DroppedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DroppedName::Illegal { name, error } => {
-                write!(f, "DNS name {name:?} left out: {error}")
+                write!(f, "DNS name {} left out: {error}", quoted(name))
             }
+            DroppedName::Template(error) => write!(f, "DNS name left out: {error}"),
             DroppedName::TooMany(n) => {
                 write!(
                     f,
@@ -41,16 +45,60 @@ impl fmt::Display for DroppedName {
     }
 }
 
-/// All names that reach the pod, in the original registrar's order: the pod's own by address, then those through
-/// Services, sorted. Without an address there are none.
+/// The names that the policy gives a pod, and what was left out. The first becomes the certificate's common name.
 pub fn pod_dns_names(
     policy: &DnsPolicy,
     pod: &PodSnapshot,
     slices: &[&EndpointsSnapshot],
 ) -> (Vec<DnsName>, Vec<DroppedName>) {
-    let DnsPolicy::AllPodNames { zone } = policy else {
-        return Default::default();
-    };
+    match policy {
+        DnsPolicy::None => Default::default(),
+        DnsPolicy::AllPodNames { zone } => all_pod_names(zone, pod, slices),
+        DnsPolicy::Templates {
+            templates,
+            services,
+        } => {
+            let slices = if *services { slices } else { &[] };
+            template_names(templates, pod, slices)
+        }
+    }
+}
+
+/// What the templates make of the pod, in their order, then the names of the Services that it is a ready endpoint of,
+/// sorted.
+fn template_names(
+    templates: &[Template],
+    pod: &PodSnapshot,
+    slices: &[&EndpointsSnapshot],
+) -> (Vec<DnsName>, Vec<DroppedName>) {
+    let mut failed = Vec::new();
+    let mut names = Vec::new();
+    for template in templates {
+        match template.render(pod) {
+            Ok(name) => names.push(name),
+            Err(error) => failed.push(DroppedName::Template(error)),
+        }
+    }
+    let namespace = &*pod.namespace;
+    let services: BTreeSet<&str> = slices
+        .iter()
+        .filter(|s| s.namespace == pod.namespace)
+        .filter(|s| endpoints_of(pod, s).any(|e| e.ready))
+        .filter_map(|s| s.service.as_deref())
+        .collect();
+    names.extend(services.iter().map(|s| format!("{s}.{namespace}.svc")));
+    let (names, dropped) = checked(names);
+    failed.extend(dropped);
+    (names, failed)
+}
+
+/// All names that reach the pod, in the original registrar's order: the pod's own by address, then those through
+/// Services, sorted. Without an address there are none.
+fn all_pod_names(
+    zone: &str,
+    pod: &PodSnapshot,
+    slices: &[&EndpointsSnapshot],
+) -> (Vec<DnsName>, Vec<DroppedName>) {
     if pod.pod_ips.is_empty() {
         return Default::default();
     }
@@ -82,11 +130,7 @@ fn service_prefixes(pod: &PodSnapshot, slices: &[&EndpointsSnapshot]) -> BTreeSe
         let Some(service) = slice.service.as_deref().filter(|s| !s.contains('.')) else {
             continue;
         };
-        let ours = slice
-            .endpoints
-            .iter()
-            .filter(|e| e.pod_name == pod.name && e.pod_namespace == pod.namespace);
-        for endpoint in ours {
+        for endpoint in endpoints_of(pod, slice) {
             prefixes.insert(service.to_owned());
             match endpoint
                 .hostname
@@ -106,6 +150,16 @@ fn service_prefixes(pod: &PodSnapshot, slices: &[&EndpointsSnapshot]) -> BTreeSe
         }
     }
     prefixes
+}
+
+fn endpoints_of<'s>(
+    pod: &'s PodSnapshot,
+    slice: &'s EndpointsSnapshot,
+) -> impl Iterator<Item = &'s EndpointSnapshot> {
+    slice
+        .endpoints
+        .iter()
+        .filter(|e| e.pod_name == pod.name && e.pod_namespace == pod.namespace)
 }
 
 fn dashed(ip: &str) -> String {

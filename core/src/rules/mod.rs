@@ -7,6 +7,7 @@ mod ownership;
 mod pod;
 mod resource;
 mod spiffe_id;
+pub mod template;
 
 pub use dns::{DroppedName, MAX_DNS_NAMES, pod_dns_names};
 pub use federation::{
@@ -17,6 +18,7 @@ pub use ownership::{Foreign, Ownership, classify};
 pub use pod::{PodLookups, decide_pod, subject_of_pod};
 pub use resource::{Tuple, decide_spiffe_id, spec_of, tuple_of};
 pub use spiffe_id::pod_path;
+pub use template::{Template, TemplateError};
 
 use std::{fmt, sync::Arc};
 
@@ -85,6 +87,9 @@ pub enum SkipReason {
     /// The annotation that gives the ID is absent.
     #[error("the pod has no annotation that names its SPIFFE ID")]
     NoAnnotation,
+    /// The label that `identity_template_label` names is absent, or not `true`.
+    #[error("the pod is not labelled to get an entry by the template")]
+    NotLabelled,
     /// Its namespace is one of `disabled_namespaces`.
     #[error("its namespace is disabled")]
     NamespaceDisabled,
@@ -108,6 +113,7 @@ impl SkipReason {
         match self {
             SkipReason::NoLabel => "no_label",
             SkipReason::NoAnnotation => "no_annotation",
+            SkipReason::NotLabelled => "not_labelled",
             SkipReason::NamespaceDisabled => "namespace_disabled",
             SkipReason::NotScheduled => "not_scheduled",
             SkipReason::Finished => "finished",
@@ -130,6 +136,9 @@ pub enum Problem {
         /// SPIRE's reason.
         error: SpiffeError,
     },
+    /// The template cannot be rendered with the pod's values.
+    #[error("the template fails for this pod: {0}")]
+    Template(TemplateError),
     /// The path is one that no pod may have.
     #[error(
         "{what} asks for the path {path:?}, which is reserved (rule {rule:?}); choose another one"
@@ -183,6 +192,7 @@ impl Problem {
     pub fn word(&self) -> &'static str {
         match self {
             Problem::IllegalPath { .. } => "IllegalPath",
+            Problem::Template(_) => "TemplateFailed",
             Problem::ReservedPath { .. } => "ReservedPath",
             Problem::UnknownNode(_) => "UnknownNode",
             Problem::IllegalNodeName { .. } => "IllegalNodeName",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Problem, SkipReason, quoted};
+use super::{Decision, Problem, SkipReason, Template, quoted};
 use crate::{
     cluster::PodSnapshot,
     policy::{IdentitySource, Policy},
@@ -38,6 +38,10 @@ pub fn pod_path(policy: &Policy, pod: &PodSnapshot) -> Result<SpiffeId, Decision
             Some(value) => (format!("annotation {key:?}"), value.clone()),
             None => return Err(Decision::Skip(SkipReason::NoAnnotation)),
         },
+        IdentitySource::Template { template, label } => {
+            let value = rendered(template, label.as_deref(), pod)?;
+            (template.what().to_owned(), value.into())
+        }
     };
     let path = match (&policy.pods.identity, value.strip_prefix('/')) {
         // An annotation may be written with its leading slash.
@@ -45,6 +49,31 @@ pub fn pod_path(policy: &Policy, pod: &PodSnapshot) -> Result<SpiffeId, Decision
         _ => format!("/{value}"),
     };
     checked(policy, what, &value, path)
+}
+
+/// What the template makes of the pod, if the pod is one that gets an entry.
+fn rendered(
+    template: &Template,
+    label: Option<&str>,
+    pod: &PodSnapshot,
+) -> Result<String, Decision> {
+    let labelled = |key| {
+        let value = pod.labels.get(key);
+        value.is_some_and(|v| v.eq_ignore_ascii_case("true"))
+    };
+    if label.is_some_and(|key| !labelled(key)) {
+        return Err(Decision::Skip(SkipReason::NotLabelled));
+    }
+    let has_account = pod
+        .service_account
+        .as_deref()
+        .is_some_and(|a| !a.is_empty());
+    if pod.mirror && !has_account && template.reads_service_account() {
+        return Err(Decision::Skip(SkipReason::MirrorWithoutServiceAccount));
+    }
+    template
+        .render(pod)
+        .map_err(|error| Decision::Invalid(Problem::Template(error)))
 }
 
 fn pod_sa_path(pod: &PodSnapshot, account: &str) -> String {

@@ -33,7 +33,7 @@ use std::{
 use crate::{
     cluster::Kind,
     entry::EntryId,
-    policy::{DnsPolicy, NodePolicy, ParentForm, Policy},
+    policy::{NodePolicy, ParentForm, Policy},
     rules::{Bundles, Note, Problem, SkipReason, Subject},
 };
 use breaker::Breaker;
@@ -143,7 +143,7 @@ impl Reconciler {
         {
             kinds.push(Kind::Node);
         }
-        if policy.pods.dns != DnsPolicy::None {
+        if policy.pods.dns.reads_slices() {
             kinds.push(Kind::EndpointSlice);
         }
         kinds

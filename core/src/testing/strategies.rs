@@ -98,6 +98,7 @@ pub fn pods() -> impl Strategy<Value = PodSnapshot> {
                 uid: Uid::new(uid),
                 node_name,
                 service_account: account,
+                hostname: None,
                 labels: metadata.clone(),
                 annotations: metadata,
                 pod_ips: ips.into(),

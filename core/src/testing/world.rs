@@ -236,6 +236,7 @@ impl World {
             name: format!("pod-{name}").into(),
             uid: Uid::new(format!("uid-{}", self.uids)),
             node_name: None,
+            hostname: None,
             service_account: Some("sa".into()),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),

@@ -1,0 +1,3 @@
+module registrar.test/golden/template
+
+go 1.22
