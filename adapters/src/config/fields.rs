@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     diagnostics::Problem,
-    hcl::{Item, Node, NodeKind, Span},
+    hcl::{Item, Node, NodeKind, Span, within},
     keys,
 };
 
@@ -19,13 +19,14 @@ pub struct Spanned<T> {
 }
 
 /// The items of a file, and the problems found so far.
-pub(super) struct Fields {
+pub(super) struct Fields<'s> {
+    source: &'s str,
     items: Vec<Item>,
     pub(super) problems: Vec<Problem>,
 }
 
-impl Fields {
-    pub(super) fn new(items: Vec<Item>) -> Self {
+impl<'s> Fields<'s> {
+    pub(super) fn new(source: &'s str, items: Vec<Item>) -> Self {
         let mut problems = Vec::new();
         for item in &items {
             if keys::find(&item.key).is_none() {
@@ -37,7 +38,11 @@ impl Fields {
                 });
             }
         }
-        Self { items, problems }
+        Self {
+            source,
+            items,
+            problems,
+        }
     }
 
     fn all(&self, key: &str) -> Vec<Item> {
@@ -72,6 +77,21 @@ impl Fields {
             Some(span) => problem.at(span, "here"),
             None => problem,
         });
+    }
+
+    /// Adds a problem at a byte of a string's value.
+    pub(super) fn reject_within(
+        &mut self,
+        text: &Spanned<String>,
+        offset: usize,
+        message: String,
+        help: &str,
+    ) {
+        let span = text
+            .span
+            .clone()
+            .map(|span| within(self.source, span, offset));
+        self.reject(span, message, help);
     }
 
     fn text_of(&mut self, key: &str, node: &Node) -> Option<String> {

@@ -67,7 +67,7 @@ fn read(path: &Path) -> Result<String, String> {
 /// As [`load`].
 pub fn parse(path: &str, source: String) -> Result<(Config, Problems), Problems> {
     let (config, mut list) = match hcl::parse(&source) {
-        Ok(items) => checked(items),
+        Ok(items) => checked(&source, items),
         Err(error) => {
             let message = format!("unable to decode configuration: {}", error.message);
             let problem = Problem::error(message).at(clamp(error.span, &source), "here");
@@ -99,8 +99,8 @@ fn clamp(span: hcl::Span, source: &str) -> hcl::Span {
     start..end
 }
 
-fn checked(items: Vec<hcl::Item>) -> (Option<Config>, Vec<Problem>) {
-    let mut fields = Fields::new(items);
+fn checked(source: &str, items: Vec<hcl::Item>) -> (Option<Config>, Vec<Problem>) {
+    let mut fields = Fields::new(source, items);
     let mode = modes::name(&mut fields);
     let common = common::read(&mut fields, &mode);
     let mode = modes::read(&mut fields, &mode, common.as_ref());

@@ -11,6 +11,7 @@ pub mod keys;
 mod load;
 mod modes;
 mod settings;
+mod templates;
 
 pub use diagnostics::{Problem, Problems, Severity};
 pub use load::{load, parse};

@@ -1,6 +1,6 @@
 //! The mode, and the keys of each.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use registrar_core::policy::{
     DnsPolicy, IdentitySource, NodePolicy, ParentForm, PodSelector, Policy,
@@ -10,9 +10,11 @@ use super::{
     check::{listen_address, one_of, segment},
     fields::{Fields, Spanned},
     settings::{Common, Crd, Mode, Reconcile, Webhook},
+    templates,
 };
 
 const DEFAULT_IDENTITY_TEMPLATE: &str = "ns/{{.Pod.Namespace}}/sa/{{.Pod.ServiceAccount}}";
+const DEFAULT_DNS_NAME_TEMPLATE: &str = "{{.Pod.Name}}";
 
 /// The mode as written; `webhook` where nothing is.
 pub(super) fn name(fields: &mut Fields) -> String {
@@ -140,11 +142,7 @@ fn reconcile(fields: &mut Fields, common: Option<&Common>) -> Option<Reconcile> 
 
 /// What the common keys mean to the rules.
 fn share(policy: &mut Policy, common: &Common) {
-    policy.pods.identity = match (&common.pod_label, &common.pod_annotation) {
-        (Some(label), _) => IdentitySource::Label(label.as_str().into()),
-        (None, Some(annotation)) => IdentitySource::Annotation(annotation.as_str().into()),
-        (None, None) => IdentitySource::ServiceAccount,
-    };
+    policy.pods.identity = named_identity(common);
     policy.pods.x509_svid_ttl = common.x509_svid_ttl;
     policy.pods.jwt_svid_ttl = common.jwt_svid_ttl;
     policy.pods.hint = common.hint.clone();
@@ -155,6 +153,15 @@ fn share(policy: &mut Policy, common: &Common) {
     policy.drift_interval = common.drift_interval;
     policy.writes_in_flight = common.writes_in_flight;
     policy.dry_run = common.dry_run;
+}
+
+/// The service account, unless a label or an annotation is named.
+fn named_identity(common: &Common) -> IdentitySource {
+    match (&common.pod_label, &common.pod_annotation) {
+        (Some(label), _) => IdentitySource::Label(label.as_str().into()),
+        (None, Some(annotation)) => IdentitySource::Annotation(annotation.as_str().into()),
+        (None, None) => IdentitySource::ServiceAccount,
+    }
 }
 
 fn terminal_pods(fields: &mut Fields) -> Option<bool> {
@@ -168,57 +175,13 @@ fn terminal_pods(fields: &mut Fields) -> Option<bool> {
 
 fn crd(fields: &mut Fields, common: Option<&Common>) -> Option<Crd> {
     let release_finished = terminal_pods(fields)?;
-    let mut template = fields
-        .optional_text("identity_template")
-        .filter(|t| !t.value.is_empty());
-    let named = common.is_some_and(|c| c.pod_label.is_some() || c.pod_annotation.is_some());
-    if let (Some(template), true) = (&template, named) {
-        let text = "workload registration configuration is incorrect, can only use one of \
-                    identity_template, pod_annotation, or pod_label";
-        fields.reject(
-            template.span.clone(),
-            text.into(),
-            "keep one of the three keys",
-        );
-    }
     let context = fields.map("context");
-    let dns = fields.list("dns_name_templates").unwrap_or_else(|| {
-        vec![Spanned {
-            value: "{{.Pod.Name}}".into(),
-            span: None,
-        }]
-    });
-    if context.is_none() {
-        let names_context = |t: &Spanned<String>| t.value.replace(' ', "").contains("{{.Context.");
-        let help = "add context = { ... } with the values that the template names";
-        for template in template.iter().filter(|t| names_context(t)) {
-            let text = "identity_template references non-existing context";
-            fields.reject(template.span.clone(), text.into(), help);
-        }
-        for template in dns.iter().filter(|t| names_context(t)) {
-            let text = "dns_name_template references non-existing context";
-            fields.reject(template.span.clone(), text.into(), help);
-        }
-    }
-    if template.is_none() && !named {
-        template = Some(Spanned {
-            value: DEFAULT_IDENTITY_TEMPLATE.into(),
-            span: None,
-        });
-    }
+    let identity = identity(fields, common, context.as_ref());
+    let dns = dns(fields, context.as_ref());
     let downstream = fields.list("downstream_namespaces");
-    let text = |s: Spanned<String>| s.value;
     Some(Crd {
-        add_svc_dns_name: fields.bool("add_svc_dns_name", true),
         pod_controller: fields.bool("pod_controller", true),
-        identity_template: template.map(text),
-        identity_template_label: fields
-            .optional_text("identity_template_label")
-            .map(text)
-            .filter(|l| !l.is_empty()),
-        dns_name_templates: dns.into_iter().map(text).collect(),
-        context,
-        downstream_namespaces: downstream.map(|l| l.into_iter().map(text).collect()),
+        downstream_namespaces: downstream.map(|l| l.into_iter().map(|s| s.value).collect()),
         release_finished,
         webhook_enabled: fields.bool("webhook_enabled", false),
         webhook_port: fields.int("webhook_port", 9443, 1..=65535) as u16,
@@ -228,5 +191,84 @@ fn crd(fields: &mut Fields, common: Option<&Common>) -> Option<Crd> {
         webhook_service_name: fields
             .text("webhook_service_name", "k8s-workload-registrar")
             .value,
+        context,
+        identity: identity?,
+        dns: dns?,
     })
+}
+
+/// Where the ID comes from: one of `pod_label`, `pod_annotation` and `identity_template`, the last by default.
+fn identity(
+    fields: &mut Fields,
+    common: Option<&Common>,
+    context: Option<&BTreeMap<String, String>>,
+) -> Option<IdentitySource> {
+    let template = fields
+        .optional_text("identity_template")
+        .filter(|t| !t.value.is_empty());
+    let label = fields
+        .optional_text("identity_template_label")
+        .filter(|l| !l.value.is_empty());
+    let named = common
+        .map(named_identity)
+        .filter(|i| *i != IdentitySource::ServiceAccount);
+    let template = match (template, named) {
+        (Some(template), Some(_)) => {
+            let text = "workload registration configuration is incorrect, can only use one of \
+                        identity_template, pod_annotation, or pod_label";
+            fields.reject(template.span, text.into(), "keep one of the three keys");
+            return None;
+        }
+        (None, Some(named)) => return Some(named),
+        (Some(template), None) => template,
+        (None, None) => default(DEFAULT_IDENTITY_TEMPLATE),
+    };
+    if context.is_none() && names_context(&template) {
+        let text = "identity_template references non-existing context";
+        fields.reject(template.span, text.into(), ADD_CONTEXT);
+        return None;
+    }
+    let template = templates::identity(fields, &template, &templates::context(context))?;
+    Some(IdentitySource::Template {
+        template,
+        label: label.map(|l| l.value.into()),
+    })
+}
+
+fn dns(fields: &mut Fields, context: Option<&BTreeMap<String, String>>) -> Option<DnsPolicy> {
+    let services = fields.bool("add_svc_dns_name", true);
+    let texts = fields
+        .list("dns_name_templates")
+        .unwrap_or_else(|| vec![default(DEFAULT_DNS_NAME_TEMPLATE)]);
+    let values = templates::context(context);
+    let mut all = Vec::new();
+    let mut broken = false;
+    for text in texts {
+        let template = if context.is_none() && names_context(&text) {
+            let message = "dns_name_template references non-existing context";
+            fields.reject(text.span, message.into(), ADD_CONTEXT);
+            None
+        } else {
+            templates::dns_name(fields, &text, &values)
+        };
+        broken |= template.is_none();
+        all.extend(template);
+    }
+    (!broken).then(|| DnsPolicy::Templates {
+        templates: all.into(),
+        services,
+    })
+}
+
+const ADD_CONTEXT: &str = "add context = { ... } with the values that the template names";
+
+fn names_context(template: &Spanned<String>) -> bool {
+    template.value.replace(' ', "").contains("{{.Context.")
+}
+
+fn default(text: &str) -> Spanned<String> {
+    Spanned {
+        value: text.to_owned(),
+        span: None,
+    }
 }

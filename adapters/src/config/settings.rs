@@ -7,7 +7,7 @@ use std::{
 };
 
 use registrar_core::{
-    policy::{MaxDeletes, NamespaceRules, Policy, ReservedPaths},
+    policy::{DnsPolicy, IdentitySource, MaxDeletes, NamespaceRules, Policy, ReservedPaths},
     spiffe::{SpiffeId, TrustDomain},
 };
 
@@ -150,16 +150,12 @@ pub struct Reconcile {
 /// Keys of crd mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crd {
-    /// `add_svc_dns_name`
-    pub add_svc_dns_name: bool,
     /// `pod_controller`
     pub pod_controller: bool,
-    /// `identity_template`
-    pub identity_template: Option<String>,
-    /// `identity_template_label`
-    pub identity_template_label: Option<String>,
-    /// `dns_name_templates`
-    pub dns_name_templates: Vec<String>,
+    /// `pod_label`, `pod_annotation`, or `identity_template` with `identity_template_label`
+    pub identity: IdentitySource,
+    /// `dns_name_templates` and `add_svc_dns_name`
+    pub dns: DnsPolicy,
     /// `context`
     pub context: Option<BTreeMap<String, String>>,
     /// `downstream_namespaces`

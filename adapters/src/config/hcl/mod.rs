@@ -8,6 +8,7 @@ mod parser;
 mod unquote;
 
 pub use parser::{Item, Node, NodeKind, SyntaxError, parse};
+pub use unquote::within;
 
 /// A range of bytes in the source.
 pub type Span = std::ops::Range<usize>;

@@ -1,10 +1,44 @@
 //! Escapes in strings, as Go's.
 
-use super::SyntaxError;
+use super::{Span, SyntaxError};
 
 /// The text between the quotes; `offset` is where it begins in the source. What stands in `${...}` stays as it is.
 pub(super) fn unquote(inner: &str, offset: usize) -> Result<String, SyntaxError> {
     let mut out = String::with_capacity(inner.len());
+    pieces(inner, offset, |_, c| out.push(c))?;
+    Ok(out)
+}
+
+/// Where the byte `offset` of a string's value stands in the source; `span` is the whole string with its quotes.
+/// The whole string where that cannot be told.
+pub fn within(source: &str, span: Span, offset: usize) -> Span {
+    let text = &source[span.clone()];
+    let Some(inner) = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) else {
+        return span;
+    };
+    let begins = span.start + 1;
+    let mut length = 0;
+    let mut found = None;
+    let counted = pieces(inner, begins, |at, c| {
+        if length <= offset {
+            found = Some((at, c));
+        }
+        length += c.len_utf8();
+    });
+    match found {
+        // Past the last character: at the closing quote.
+        _ if counted.is_err() || length <= offset => span.end - 1..span.end,
+        Some((at, c)) => at..at + c.len_utf8(),
+        None => span,
+    }
+}
+
+/// The characters of a string's value, each with where it stands in the source.
+fn pieces(
+    inner: &str,
+    offset: usize,
+    mut each: impl FnMut(usize, char),
+) -> Result<(), SyntaxError> {
     let mut chars = inner.char_indices().peekable();
     let mut braces = 0usize;
     while let Some((at, c)) = chars.next() {
@@ -14,17 +48,18 @@ pub(super) fn unquote(inner: &str, offset: usize) -> Result<String, SyntaxError>
                 '}' => braces -= 1,
                 _ => {}
             }
-            out.push(c);
+            each(offset + at, c);
             continue;
         }
         if c == '$' && chars.peek().is_some_and(|(_, n)| *n == '{') {
             chars.next();
             braces = 1;
-            out.push_str("${");
+            each(offset + at, '$');
+            each(offset + at + 1, '{');
             continue;
         }
         if c != '\\' {
-            out.push(c);
+            each(offset + at, c);
             continue;
         }
         let rest = &inner[at + 1..];
@@ -33,12 +68,12 @@ pub(super) fn unquote(inner: &str, offset: usize) -> Result<String, SyntaxError>
             SyntaxError::new(offset + at..end, "unknown escape in a string")
                 .help(r#"write a backslash as \\"#)
         })?;
-        out.push(replacement);
+        each(offset + at, replacement);
         for _ in 0..rest[..used].chars().count() {
             chars.next();
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 /// How many bytes after the backslash belong to the escape, and the character it stands for.
