@@ -2,7 +2,7 @@
 
 use super::{
     CallId, DeleteReason, Fact, Now, Reconciler,
-    plan::{Operation, Want, diff},
+    plan::{Operation, Want, diff, may_become},
     queue::Urgency,
 };
 use crate::{
@@ -94,11 +94,7 @@ impl Reconciler {
         let records: Vec<_> = self.mirror.of(subject).collect();
         let policy = &self.policy;
         let diff = diff(entries, &records, |record, entry| {
-            // An entry that only its ID shows to be ours under its new parent must have such an ID.
-            policy.pods.parent != ParentForm::Agent
-                || entry.parent_id.is_under(&policy.root)
-                || entry.parent_id == policy.server_id()
-                || policy.entry_ids.made(&record.entry.id)
+            may_become(policy, record, entry)
         });
         let kept = diff
             .right
@@ -194,20 +190,7 @@ impl Reconciler {
     }
 
     fn hold_entries(&mut self, subject: &Subject, owner: Option<crate::cluster::Uid>) {
-        let former = self.ended.contains(subject);
-        let ids: Vec<(EntryId, bool)> = self
-            .mirror
-            .of(subject)
-            .map(|r| {
-                let of_former = match (&r.owner, &owner) {
-                    (Some(was), Some(is)) => was != is,
-                    (None, _) => former,
-                    (Some(_), None) => false,
-                };
-                (r.entry.id.clone(), of_former)
-            })
-            .collect();
-        for (id, of_former) in ids {
+        for (id, of_former) in self.entries_of_held(subject, owner.as_ref()) {
             if of_former {
                 self.stage(
                     subject,
@@ -228,6 +211,24 @@ impl Reconciler {
             self.ended.remove(subject);
         }
         self.queue.rest(subject);
+    }
+
+    /// The entries of a held subject, and whether each belonged to a former object.
+    pub(super) fn entries_of_held(
+        &self,
+        subject: &Subject,
+        owner: Option<&crate::cluster::Uid>,
+    ) -> Vec<(EntryId, bool)> {
+        let former = self.ended.contains(subject);
+        let of_former = |was: Option<&crate::cluster::Uid>| match (was, owner) {
+            (Some(was), Some(is)) => was != is,
+            (None, _) => former,
+            (Some(_), None) => false,
+        };
+        self.mirror
+            .of(subject)
+            .map(|r| (r.entry.id.clone(), of_former(r.owner.as_ref())))
+            .collect()
     }
 
     fn remove_entries(&mut self, subject: &Subject, reason: DeleteReason) {

@@ -14,6 +14,7 @@ mod gate;
 mod mirror;
 mod observed;
 mod plan;
+mod preview;
 mod queue;
 mod reply;
 mod scan;
@@ -22,6 +23,7 @@ mod want;
 
 pub use event::{CallId, Event, Now, Step, TripId};
 pub use fact::{DeleteReason, Drift, Fact};
+pub use preview::{Conflict, Plan, Planned, Preview, Removal, Update, Verdict};
 pub use status::{NotReady, Status};
 
 use std::{

@@ -57,6 +57,13 @@ impl Observed {
         self.unreadable.get(subject)
     }
 
+    /// Whom the objects that are here, readable or not, are about.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = Subject> {
+        let nodes = self.nodes.keys().cloned().map(Subject::Node);
+        let unreadable = self.unreadable.keys().cloned();
+        nodes.chain(self.pods.keys().cloned()).chain(unreadable)
+    }
+
     pub(super) fn pods_on(&self, node: &str) -> impl Iterator<Item = &Subject> {
         self.pods_of_node.get(node).into_iter().flatten()
     }

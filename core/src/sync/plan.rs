@@ -6,6 +6,7 @@ use super::{DeleteReason, mirror::Record};
 use crate::{
     cluster::Uid,
     entry::{Entry, EntryId, FieldMask},
+    policy::{ParentForm, Policy},
 };
 
 /// What is wanted for one subject.
@@ -69,6 +70,15 @@ pub(super) struct Diff {
     pub(super) create: Vec<Arc<Entry>>,
     /// Not wanted; to be deleted once all that are wanted are there.
     pub(super) surplus: Vec<EntryId>,
+}
+
+/// Whether a stored entry of a subject may be changed into a wanted one.
+pub(super) fn may_become(policy: &Policy, record: &Record, entry: &Entry) -> bool {
+    // An entry that only its ID shows to be ours under its new parent must have such an ID.
+    policy.pods.parent != ParentForm::Agent
+        || entry.parent_id.is_under(&policy.root)
+        || entry.parent_id == policy.server_id()
+        || policy.entry_ids.made(&record.entry.id)
 }
 
 /// Pairs what is wanted with what is there: equal ones first, then similar ones, then the lowest ID.

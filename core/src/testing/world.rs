@@ -1,6 +1,8 @@
 //! A world for the step machine: a cluster, a model server, a network that loses requests and replies, a meddling third
 //! party, restarts, and a lease that comes and goes. A history is a list of [`Action`]s; [`World::settle`] ends all faults.
 
+mod plan;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::ModelServer;
