@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod kubernetes;
+pub mod manifests;
 pub mod objects;
 pub mod spire;
 pub mod telemetry;

@@ -11,7 +11,7 @@ use registrar_core::{
     policy::WantedMetadata,
     sync::Event,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::spiffe_id;
 
@@ -29,8 +29,8 @@ struct Meta<'a> {
     name: Cow<'a, str>,
     #[serde(borrow, default)]
     namespace: Cow<'a, str>,
-    #[serde(borrow)]
-    uid: Cow<'a, str>,
+    #[serde(borrow, default)]
+    uid: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     labels: Option<Pairs<'a>>,
     #[serde(borrow, default)]
@@ -120,18 +120,130 @@ struct Conditions {
     ready: Option<bool>,
 }
 
-/// An object of this kind.
+/// What is there although the text does not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    /// Nothing: an object of the API has a UID, and a namespaced one its namespace.
+    IsAnError,
+    /// What the API server would fill in, and a UID that says that it is none.
+    StandsIn,
+}
+
+/// An object of this kind, as the API has it.
 ///
 /// # Errors
 /// The event that says that it cannot be read, with its name and UID if at least those can.
 pub fn object(kind: Kind, json: &str, wanted: &WantedMetadata) -> Result<Object, Box<Event>> {
+    let mut decoder = serde_json::Deserializer::from_str(json);
     let decoded = match kind {
-        Kind::Pod => serde_json::from_str(json).map(|p| Object::Pod(pod(p, wanted))),
-        Kind::Node => serde_json::from_str(json).map(|n| Object::Node(node(n, wanted))),
-        Kind::EndpointSlice => serde_json::from_str(json).map(|s| Object::EndpointSlice(slice(s))),
         Kind::SpiffeId => spiffe_id::snapshot(json).map(|s| Object::SpiffeId(Box::new(s))),
+        _ => decoded(kind, &mut decoder, wanted, Absent::IsAnError)
+            .and_then(|object| decoder.end().map(|()| object)),
     };
-    decoded.map_err(|error| Box::new(undecodable(kind, json, &error)))
+    decoded
+        .map_err(|error| Box::new(undecodable(kind, json, &error)))
+}
+
+/// An object of this kind, as a manifest has it: without a UID, a stand-in (see [`stands_in`]); without a namespace,
+/// `default`; a pod without a service account has `default`, as the API server would have it.
+///
+/// # Errors
+/// As the format says.
+pub fn manifest<'de, D: Deserializer<'de>>(
+    kind: Kind,
+    decoder: D,
+    wanted: &WantedMetadata,
+) -> Result<Object, D::Error> {
+    decoded(kind, decoder, wanted, Absent::StandsIn)
+}
+
+/// Whether a UID is one that [`manifest`] made up.
+pub fn stands_in(uid: &Uid) -> bool {
+    uid.as_str().starts_with(STAND_IN)
+}
+
+/// What made-up UIDs begin with.
+const STAND_IN: &str = "uid-of-";
+
+fn decoded<'de, D: Deserializer<'de>>(
+    kind: Kind,
+    decoder: D,
+    wanted: &WantedMetadata,
+    absent: Absent,
+) -> Result<Object, D::Error> {
+    Ok(match kind {
+        Kind::Pod => {
+            let mut pod = Pod::deserialize(decoder)?;
+            pod.metadata.complete(kind, absent)?;
+            if absent == Absent::StandsIn {
+                pod.complete();
+            }
+            Object::Pod(self::pod(pod, wanted))
+        }
+        Kind::Node => {
+            let mut node = Node::deserialize(decoder)?;
+            node.metadata.complete(kind, absent)?;
+            Object::Node(self::node(node, wanted))
+        }
+        Kind::EndpointSlice => {
+            let mut slice = Slice::deserialize(decoder)?;
+            slice.metadata.complete(kind, absent)?;
+            Object::EndpointSlice(self::slice(slice))
+        }
+        Kind::SpiffeId => {
+            // What its author wrote may be anything, and is looked at part by part.
+            let whole = serde_json::Value::deserialize(decoder)?;
+            let snapshot = spiffe_id::snapshot(&whole.to_string()).map_err(D::Error::custom)?;
+            Object::SpiffeId(Box::new(snapshot))
+        }
+    })
+}
+
+impl Meta<'_> {
+    fn complete<E: serde::de::Error>(&mut self, kind: Kind, absent: Absent) -> Result<(), E> {
+        if absent == Absent::StandsIn {
+            if self.name.is_empty() {
+                return Err(E::custom("metadata.name is empty"));
+            }
+            if kind != Kind::Node && self.namespace.is_empty() {
+                self.namespace = Cow::Borrowed("default");
+            }
+        }
+        if self.uid.as_deref().is_some_and(|uid| !uid.is_empty()) {
+            return Ok(());
+        }
+        match absent {
+            Absent::IsAnError => Err(E::missing_field("uid")),
+            Absent::StandsIn => {
+                let name = match &*self.namespace {
+                    "" => self.name.to_string(),
+                    namespace => format!("{namespace}.{}", self.name),
+                };
+                self.uid = Some(Cow::Owned(format!("{STAND_IN}{name}")));
+                Ok(())
+            }
+        }
+    }
+
+    fn uid(&self) -> Uid {
+        Uid::new(self.uid.as_deref().unwrap_or_default())
+    }
+}
+
+impl Pod<'_> {
+    /// What the API server fills in. A mirror pod has no service account.
+    fn complete(&mut self) {
+        let mirror = self
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|a| a.contains_key(MIRROR));
+        let spec = self.spec.get_or_insert_default();
+        let named = spec.service_account_name.as_deref();
+        if !mirror && named.is_none_or(str::is_empty) {
+            spec.service_account_name = Some(Cow::Borrowed("default"));
+        }
+    }
 }
 
 fn undecodable(kind: Kind, json: &str, error: &serde_json::Error) -> Event {
@@ -213,7 +325,7 @@ fn pod(pod: Pod<'_>, wanted: &WantedMetadata) -> PodSnapshot {
         terminating: metadata.deletion_timestamp.is_some(),
         namespace: arc(&metadata.namespace),
         name: arc(&metadata.name),
-        uid: Uid(arc(&metadata.uid)),
+        uid: metadata.uid(),
         node_name: some(spec.node_name),
         service_account: some(spec.service_account_name),
         hostname: some(spec.hostname),
@@ -225,7 +337,7 @@ fn pod(pod: Pod<'_>, wanted: &WantedMetadata) -> PodSnapshot {
 fn node(node: Node<'_>, wanted: &WantedMetadata) -> NodeSnapshot {
     NodeSnapshot {
         name: arc(&node.metadata.name),
-        uid: Uid(arc(&node.metadata.uid)),
+        uid: node.metadata.uid(),
         annotations: kept(node.metadata.annotations.as_ref(), &wanted.annotations),
     }
 }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod connect;
 pub mod convert;
 pub mod outcome;
+pub mod shown;
 
 pub use client::{Deadlines, SpireClient, SpireServer};
 
