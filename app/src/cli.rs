@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Gives every pod of a Kubernetes cluster its registration entry on a SPIRE Server.
 #[derive(Debug, Parser)]
@@ -24,8 +24,47 @@ pub enum Command {
     Run(RunArgs),
     /// Reads and checks the configuration file; prints every problem
     Validate(ValidateArgs),
+    /// Shows the entries that pods and nodes would get, and what would change; writes nothing
+    Plan(PlanArgs),
     /// Prints the version
     Version,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people, at most 100 columns wide
+    Table,
+    /// As docs/json/plan.schema.json says
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "k8s-workload-registrar.conf"
+    )]
+    pub config: PathBuf,
+    /// How the plan is printed
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Compares the cluster as it is with the SPIRE Server as it is
+    #[arg(long, conflicts_with_all = ["sources", "entries"])]
+    pub live: bool,
+    /// Compares with these entries: the output of `spire-server entry show -output json`
+    #[arg(long, value_name = "FILE")]
+    pub entries: Option<PathBuf>,
+    /// A kubeconfig file; overrides the key of the same name
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Manifests and `kubectl get -o json` or `-o yaml` dumps, also gzipped; folders; - is standard input
+    #[arg(value_name = "FILE", required_unless_present = "live")]
+    pub sources: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,13 @@
 //! `k8s-workload-registrar`: gives every pod of a Kubernetes cluster its registration entry on a SPIRE Server.
 //!
-//! Exit codes: 0 done, 1 an error, 2 wrong usage.
+//! Exit codes: 0 done, 1 an error, 2 wrong usage, 3 something is held.
 
 mod cli;
+mod collect;
 mod driver;
+mod plan;
+mod progress;
+mod render;
 mod replies;
 mod report;
 mod run;
@@ -17,18 +21,23 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse_from(cli::with_double_dashes(std::env::args_os()));
     let result = match cli.chosen() {
-        cli::Command::Run(args) => run::run(&args),
-        cli::Command::Validate(args) => validate::validate(&args),
+        cli::Command::Run(args) => run::run(&args).map(done),
+        cli::Command::Validate(args) => validate::validate(&args).map(done),
+        cli::Command::Plan(args) => plan::plan(&args),
         cli::Command::Version => {
             println!("k8s-workload-registrar {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::from(1)
         }
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }

@@ -138,7 +138,8 @@ async fn reconcile(
     driver.run().await
 }
 
-fn server(common: &Common) -> anyhow::Result<Arc<SpireClient>> {
+/// The SPIRE Server that the configuration names.
+pub fn server(common: &Common) -> anyhow::Result<Arc<SpireClient>> {
     let Some(path) = common.server_address.strip_prefix("unix://") else {
         bail!(
             "server_address {:?} is not a Unix socket; SPIRE over TCP is not built yet",

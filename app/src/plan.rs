@@ -1,0 +1,106 @@
+//! `plan`: which entries there would be, and what would change. Writes nothing.
+
+use std::{
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+};
+
+use anyhow::bail;
+use registrar_adapters::{config, manifests};
+use registrar_core::sync::Plan;
+
+use crate::{
+    cli::{Output, PlanArgs},
+    collect::{self, Collected, policy_of},
+    render::{
+        self, Paint,
+        view::{Input, PlanView},
+    },
+};
+
+/// The exit code where something is held.
+pub const HELD: u8 = 3;
+
+/// The configuration of a file; its problems are printed.
+///
+/// # Errors
+/// If it cannot be used.
+pub fn configuration(path: &std::path::Path) -> anyhow::Result<config::Config> {
+    match config::load(path) {
+        Ok((config, problems)) => {
+            eprint!("{problems}");
+            Ok(config)
+        }
+        Err(problems) => {
+            eprint!("{problems}");
+            bail!("{} cannot be used; see above", path.display());
+        }
+    }
+}
+
+/// Prints the plan.
+///
+/// # Errors
+/// If the configuration, the input, the cluster or the server cannot be read.
+pub fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
+    let (policy, common) = policy_of(configuration(&args.config)?)?;
+    let collected = if args.live {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        let kubeconfig = args.kubeconfig.as_ref();
+        let collected = runtime.block_on(collect::live(policy.clone(), &common, kubeconfig));
+        // What still listens to the cluster is of no interest any more.
+        runtime.shutdown_background();
+        collected?
+    } else {
+        let sources = manifests::sources(&args.sources)?;
+        let entries = args.entries.as_deref().map(collect::entries_of);
+        collect::offline(policy.clone(), &sources, entries.transpose()?)
+    };
+    let input = Input::from(&collected);
+    let Collected {
+        machine,
+        others,
+        troubles,
+        ..
+    } = collected;
+    let plan = machine.plan(&others);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let printed = match args.output {
+        Output::Table => {
+            let paint = Paint::of_standard_output();
+            render::plan(&mut out, paint, &plan, &input, &policy)
+        }
+        Output::Json | Output::Yaml => {
+            let view = PlanView::new(&plan, &input, &policy);
+            render::data(&mut out, &view, args.output == Output::Yaml)
+        }
+    };
+    finish(printed.and_then(|()| out.flush()))?;
+    for trouble in &troubles {
+        eprintln!("{}", render::clean(trouble));
+    }
+    if !troubles.is_empty() {
+        bail!("the input could not be read to its end; the plan is of what could be read");
+    }
+    Ok(exit_code(&plan))
+}
+
+fn exit_code(plan: &Plan) -> ExitCode {
+    match plan.held.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(HELD),
+    }
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+///
+/// # Errors
+/// Any other.
+pub fn finish(printed: io::Result<()>) -> anyhow::Result<()> {
+    match printed {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
