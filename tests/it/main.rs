@@ -8,6 +8,7 @@ mod federation;
 mod golden;
 mod hostile_values;
 mod lifecycle;
+mod plan;
 mod plane;
 mod reconcile_entries;
 mod rest;

@@ -11,19 +11,13 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use registrar_adapters::objects::decode;
-use registrar_core::{
-    cluster::{Kind, Object},
-    policy::Policy,
-    rules::{Bundles, Decision, PodLookups, decide_pod},
-};
 use registrar_tests::{
     ControlPlane, Options, Registrar,
     agent::{Agent, Fetched},
     control_plane::programs,
     eventually,
+    registrar::program,
 };
-use serde::Deserialize as _;
 
 const CLUSTER: &str = "demo";
 const POD: &str = "example-workload-98b6b79fd-jnv5m";
@@ -62,45 +56,31 @@ fn example(name: &str) -> anyhow::Result<String> {
     std::fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// The entries that the rules give the pods of the example manifests; needs no server.
+/// The entries that the example manifests would get, by the registrar's own `plan`; needs no server.
 fn plan() -> anyhow::Result<()> {
-    let policy = Policy::reconcile("example.org", CLUSTER, "spire-k8s-registrar")?;
-    println!("\n== What the example pods should get, by the rules alone");
-    for file in ["production.yaml", "federation.yaml"] {
-        for document in serde_yaml::Deserializer::from_str(&example(file)?) {
-            let mut object = serde_json::Value::deserialize(document)?;
-            if object["kind"] != "Pod" {
-                continue;
-            }
-            // A manifest has no UID yet.
-            object["metadata"]["uid"] = "not-yet-known".into();
-            let wanted = policy.wanted_metadata();
-            let Ok(Object::Pod(pod)) = decode::object(Kind::Pod, &object.to_string(), &wanted)
-            else {
-                bail!("{file} has a pod that cannot be read");
-            };
-            let bundles = Bundles::default();
-            let lookups = PodLookups {
-                node: None,
-                slices: &[],
-                bundles: &bundles,
-            };
-            let Decision::Register { entries, .. } = decide_pod(&policy, &pod, lookups) else {
-                bail!("pod {} gets no entry", pod.name);
-            };
-            for entry in entries {
-                println!("   pod {}/{}", pod.namespace, pod.name);
-                println!("     SPIFFE ID  {}", entry.spiffe_id);
-                println!("     parent     {}", entry.parent_id);
-                for selector in entry.selectors.iter() {
-                    println!("     selector   {selector}");
-                }
-                for td in entry.federates_with.iter() {
-                    println!("     federates  {td} (once the server has its bundle)");
-                }
-            }
-        }
-    }
+    println!(
+        "\n== What the example pods should get: k8s-workload-registrar plan -config FILE examples/demo/..."
+    );
+    let dir = tempfile::tempdir()?;
+    let config = dir.path().join("k8s-workload-registrar.conf");
+    std::fs::write(
+        &config,
+        format!(
+            "mode = \"reconcile\"\ntrust_domain = \"example.org\"\ncluster = \"{CLUSTER}\"\n\
+             server_socket_path = \"/run/spire/sockets/server/api.sock\"\n"
+        ),
+    )?;
+    let output = Command::new(program()?)
+        .args(["plan", "-config"])
+        .arg(&config)
+        .args(["production.yaml", "federation.yaml"].map(|f| examples().join(f)))
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    print!("{}", indented(&String::from_utf8(output.stdout)?));
     Ok(())
 }
 
