@@ -153,6 +153,7 @@ fn meaning(header: &Header) -> Meaning {
         ("v1", "Pod") => Meaning::Read(Kind::Pod),
         ("v1", "Node") => Meaning::Read(Kind::Node),
         ("discovery.k8s.io/v1", "EndpointSlice") => Meaning::Read(Kind::EndpointSlice),
+        ("spiffeid.spiffe.io/v1beta1", "SpiffeID") => Meaning::Read(Kind::SpiffeId),
         ("v1", "Namespace" | "Service" | "ServiceAccount") => Meaning::Context,
         ("v1", "ReplicationController" | "PodTemplate")
         | ("apps/v1", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")
@@ -233,7 +234,7 @@ impl<'a> Sink<'a> {
                 let uid = match &object {
                     Object::Pod(pod) => Some(&pod.uid),
                     Object::Node(node) => Some(&node.uid),
-                    Object::EndpointSlice(_) => None,
+                    Object::EndpointSlice(_) | Object::SpiffeId(_) => None,
                 };
                 if uid.is_some_and(decode::stands_in) {
                     self.reading.without_uid.insert(object.key());
@@ -264,5 +265,5 @@ impl<'a> Sink<'a> {
 
 /// Whether the kind would be read, were it of another version.
 fn meaning_of_kind_alone(kind: &str) -> bool {
-    matches!(kind, "Pod" | "Node" | "EndpointSlice")
+    matches!(kind, "Pod" | "Node" | "EndpointSlice" | "SpiffeID")
 }

@@ -140,8 +140,7 @@ pub fn object(kind: Kind, json: &str, wanted: &WantedMetadata) -> Result<Object,
         _ => decoded(kind, &mut decoder, wanted, Absent::IsAnError)
             .and_then(|object| decoder.end().map(|()| object)),
     };
-    decoded
-        .map_err(|error| Box::new(undecodable(kind, json, &error)))
+    decoded.map_err(|error| Box::new(undecodable(kind, json, &error)))
 }
 
 /// An object of this kind, as a manifest has it: without a UID, a stand-in (see [`stands_in`]); without a namespace,

@@ -119,6 +119,7 @@ pub fn list_failed(kind: Kind, status: Option<u16>, why: &str) -> anyhow::Error 
         Kind::Pod => "pods",
         Kind::Node => "nodes",
         Kind::EndpointSlice => "endpointslices of discovery.k8s.io",
+        Kind::SpiffeId => "spiffeids of spiffeid.spiffe.io",
     };
     let remedy = match status {
         Some(403) => format!(

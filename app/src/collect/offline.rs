@@ -146,6 +146,7 @@ fn warnings(kinds: &[Kind], reading: &Reading, compared: bool, unreadable: usize
                 "Node",
                 "entries of nodes are neither planned nor taken for orphans",
             ),
+            Kind::SpiffeId => ("SpiffeID", "those written by hand are not planned"),
             Kind::EndpointSlice => (
                 "EndpointSlice",
                 "DNS names through Services are missing here",
