@@ -161,7 +161,6 @@ fn what_is_planned_is_what_happens() {
             });
         result.unwrap_or_else(|why| panic!("{why}"));
         let counts = counts.into_inner();
-        println!("creates, updates, deletes, holds, skips: {counts:?}");
         assert!(counts.iter().all(|n| *n > 0), "each must occur: {counts:?}");
     }
 }
