@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod entry;
+pub mod leader;
 pub mod policy;
 pub mod ports;
 pub mod rules;
