@@ -319,6 +319,32 @@ fn an_old_lock_kind_is_taken_with_one_warning() {
 }
 
 #[test]
+fn a_lock_that_is_none_and_a_name_that_no_lease_can_have_are_refused() {
+    let lock = with("leader_election_resource_lock = \"zookeeper\"");
+    let found = errors(&lock);
+    assert_eq!(found, ["leader_election_resource_lock is \"zookeeper\""]);
+    let named = |name: &str, elected: bool| {
+        with(&format!(
+            "mode = \"reconcile\"\ncontroller_name = \"{name}\"\nleader_election = {elected}"
+        ))
+    };
+    for name in ["Registrar", "my_registrar", "-a", "a..b"] {
+        let found = errors(&named(name, true));
+        assert_eq!(found.len(), 1, "{found:?}");
+        let wanted = format!("{name}-leader-election");
+        assert!(
+            found[0].contains(&wanted) && found[0].contains("controller_name"),
+            "{found:?}"
+        );
+        assert!(
+            read(&named(name, false)).is_ok(),
+            "{name} without an election"
+        );
+    }
+    assert!(read(&named("registrar.eu-1", true)).is_ok());
+}
+
+#[test]
 fn a_trust_domain_may_be_written_as_an_id() {
     let text = MINIMAL.replace("domain.test", "spiffe://domain.test");
     let (config, _) = read(&text).expect("starts");

@@ -20,6 +20,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    election::Candidacy,
     replies::Calls,
     report::Reporter,
     signals::{Asked, Signals},
@@ -38,6 +39,7 @@ pub struct Driver {
     pub server: Arc<dyn SpireServer>,
     pub watched: mpsc::Receiver<Watched>,
     pub control: mpsc::Receiver<Control>,
+    pub candidacy: Candidacy,
     pub signals: Signals,
     pub reporter: Reporter,
     pub metrics: Metrics,
@@ -93,12 +95,13 @@ impl Driver {
             self.server.clone(),
             self.machine.policy().trust_domain.clone(),
         ));
-        let mut may_write = false;
+        let mut server_checked = false;
+        let mut leading = false;
         let mut paused = false;
         let mut confirmed: Option<String> = None;
         let mut wake_at = None;
         let mut shown = Instant::now();
-        self.show(begun, may_write);
+        self.show(begun, server_checked);
         loop {
             let idle = Instant::now() + SHOW_EVERY;
             let wake = wake_at.map_or(idle, |at: Duration| (begun + at).min(idle));
@@ -110,11 +113,11 @@ impl Driver {
                     Asked::Reopen => self.reopen_log(),
                     Asked::Confirm => events.push(Event::ConfirmDeletes(None)),
                 },
-                result = &mut checked, if !may_write => {
+                result = &mut checked, if !server_checked => {
                     result?;
-                    may_write = true;
-                    events.push(Event::Leading(true));
+                    server_checked = true;
                 }
+                () = self.candidacy.changed() => {}
                 Some((id, reply)) = replies.recv() => events.push(Event::Replied(id, reply)),
                 Some(control) = self.control.recv() => {
                     if control.pause != paused {
@@ -140,6 +143,12 @@ impl Driver {
                     break;
                 }
             }
+            // Asked anew for every step: after a long sleep nobody has told us yet that the lead ran out.
+            let leads = server_checked && self.candidacy.leads();
+            if leads != leading {
+                leading = leads;
+                events.push(Event::Leading(leading));
+            }
             let step = self.machine.step(begun.elapsed(), events);
             for (id, call) in step.calls {
                 calls.start(id, call);
@@ -149,7 +158,7 @@ impl Driver {
             }
             wake_at = step.wake_at;
             if shown.elapsed() >= SHOW_EVERY || !step.facts.is_empty() {
-                self.show(begun, may_write);
+                self.show(begun, server_checked);
                 shown = Instant::now();
             }
         }
@@ -162,8 +171,10 @@ impl Driver {
                 () = async { while replies.recv().await.is_some() {} } => {}
             }
         });
-        if drained.await.is_err() {
-            warn!("Calls were still under way");
+        match drained.await {
+            Ok(()) => self.candidacy.resign().await,
+            // Nobody else may begin before these have ended: the Lease runs out by itself.
+            Err(_) => warn!("Calls were still under way"),
         }
         info!("Stopped");
         Ok(())

@@ -5,6 +5,7 @@
 mod cli;
 mod collect;
 mod driver;
+mod election;
 mod plan;
 mod progress;
 mod render;

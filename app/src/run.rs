@@ -6,16 +6,17 @@ use anyhow::{Context, bail};
 use registrar_adapters::{
     config::{self, Common, Config, LogFormat, LogLevel, Mode},
     kubernetes::{self, EventPublisher, KubeSettings, watch_control},
-    spire::{Deadlines, SpireClient, connect::ServerAddress},
+    spire::{Deadlines, MayBegin, SpireClient, connect::ServerAddress},
     telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
 };
-use registrar_core::{policy::Policy, sync::Reconciler};
+use registrar_core::sync::Reconciler;
 use tokio::sync::mpsc;
 use tracing::{info, level_filters::LevelFilter, warn};
 
 use crate::{
     cli::RunArgs,
     driver::{Driver, nonce},
+    election::Candidacy,
     report::Reporter,
     signals::Signals,
 };
@@ -66,29 +67,30 @@ fn install_log(common: &Common) -> anyhow::Result<Option<LogFile>> {
 }
 
 async fn run_mode(config: Config, args: &RunArgs, log_file: Option<LogFile>) -> anyhow::Result<()> {
-    let policy = match config.mode {
-        Mode::Reconcile(reconcile) => reconcile.policy,
+    let reconcile_mode = match config.mode {
+        Mode::Reconcile(reconcile) => reconcile,
         Mode::Webhook(_) | Mode::Crd(_) => bail!(
             "mode {:?} is not built yet; mode = \"reconcile\" is",
             config.mode.name()
         ),
     };
-    let common = config.common;
-    if common.leader_election {
-        bail!(
-            "leader_election = true is not built yet: run one replica, and set leader_election = false"
-        );
-    }
-    reconcile(policy, &common, args.kubeconfig.clone(), log_file).await
+    reconcile(
+        *reconcile_mode,
+        &config.common,
+        args.kubeconfig.clone(),
+        log_file,
+    )
+    .await
 }
 
 /// Everything of reconcile mode.
 async fn reconcile(
-    policy: Policy,
+    mode: config::Reconcile,
     common: &Common,
     kubeconfig: Option<PathBuf>,
     log_file: Option<LogFile>,
 ) -> anyhow::Result<()> {
+    let policy = mode.policy;
     let signals = Signals::new().context("signals cannot be listened to")?;
     let metrics = Metrics::new();
     let health = Health::default();
@@ -97,13 +99,16 @@ async fn reconcile(
         info!(address = %bound, "Serving metrics and probes");
         tokio::spawn(serving);
     }
-    let server = server(common)?;
     let settings = KubeSettings {
         kubeconfig: kubeconfig.or_else(|| common.kubeconfig.as_ref().map(PathBuf::from)),
         context: common.kube_context.clone(),
         namespace: common.namespace.clone(),
     };
     let (client, namespace) = kubernetes::connect(&settings).await?;
+    let lease = format!("{}-leader-election", mode.controller_name);
+    let candidacy = Candidacy::of(common, &settings, &namespace, &lease, metrics.clone()).await?;
+    let fence = candidacy.fence();
+    let server = server(common, Arc::new(move || fence.is_open()))?;
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "k8s-workload-registrar".into());
     let (events, publishing) = EventPublisher::new(client.clone(), instance, |why| {
         warn!(reason = why, "No Event")
@@ -129,6 +134,7 @@ async fn reconcile(
         server,
         watched,
         control,
+        candidacy,
         signals,
         reporter: Reporter::new(metrics.clone(), events, namespace),
         metrics,
@@ -138,8 +144,8 @@ async fn reconcile(
     driver.run().await
 }
 
-/// The SPIRE Server that the configuration names.
-pub fn server(common: &Common) -> anyhow::Result<Arc<SpireClient>> {
+/// The SPIRE Server that the configuration names. `may_begin` is asked before each call that writes.
+pub fn server(common: &Common, may_begin: MayBegin) -> anyhow::Result<Arc<SpireClient>> {
     let Some(path) = common.server_address.strip_prefix("unix://") else {
         bail!(
             "server_address {:?} is not a Unix socket; SPIRE over TCP is not built yet",
@@ -151,7 +157,11 @@ pub fn server(common: &Common) -> anyhow::Result<Arc<SpireClient>> {
         "Connecting to local registration server socket"
     );
     let address = ServerAddress::Unix(path.into());
-    let client = SpireClient::new(&address, Deadlines::default())
-        .with_context(|| format!("server_socket_path {path:?} cannot be used"))?;
+    let client = SpireClient::new(
+        &address,
+        Deadlines::default(),
+        Arc::new(move || fence.is_open()),
+    )
+    .with_context(|| format!("server_socket_path {path:?} cannot be used"))?;
     Ok(Arc::new(client))
 }

@@ -505,7 +505,7 @@ macro_rules! suite {
             $(#[tokio::test] async fn $case() {
                 let b = shared("contract").await;
                 let address = ServerAddress::Unix(b.plane.spire_socket());
-                let client = SpireClient::new(&address, Deadlines::default()).expect("a client");
+                let client = SpireClient::new(&address, Deadlines::default(), Arc::new(|| true)).expect("a client");
                 super::$case(&Server::Real(Box::new((client, b.entries.clone())))).await;
             })+
         }

@@ -92,3 +92,24 @@ pub(super) fn segment(fields: &mut Fields, key: &str, value: &Spanned<String>) -
     }
     legal
 }
+
+/// The name of a Lease, made of the value of a key.
+pub(super) fn lease_name(fields: &mut Fields, key: &str, value: &Spanned<String>) {
+    let legal = |part: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !part.is_empty()
+            && part.chars().all(inner)
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    };
+    let name = format!("{}-leader-election", value.value);
+    if name.len() <= 253 && name.split('.').all(legal) {
+        return;
+    }
+    let message = format!(
+        "{key} is {:?}, and {name:?} cannot be the name of the Lease that leader_election needs",
+        value.value
+    );
+    let help = "use lower-case letters, digits and dashes, or run one replica with leader_election = false";
+    fields.reject(value.span.clone(), message, help);
+}

@@ -7,7 +7,7 @@ use registrar_core::policy::{
 };
 
 use super::{
-    check::{listen_address, one_of, segment},
+    check::{lease_name, listen_address, one_of, segment},
     fields::{Fields, Spanned},
     settings::{Common, Crd, Mode, Reconcile, Webhook},
     templates,
@@ -91,6 +91,9 @@ fn webhook(fields: &mut Fields) -> Option<Webhook> {
 fn reconcile(fields: &mut Fields, common: Option<&Common>) -> Option<Reconcile> {
     let controller_name = fields.text("controller_name", "spire-k8s-registrar");
     let named = segment(fields, "controller_name", &controller_name);
+    if named && common.is_some_and(|c| c.leader_election) {
+        lease_name(fields, "controller_name", &controller_name);
+    }
     let parent = one_of(
         fields,
         "parent",

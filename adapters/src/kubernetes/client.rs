@@ -64,6 +64,22 @@ pub async fn connect(settings: &KubeSettings) -> Result<(Client, String), Client
     Ok((client, namespace))
 }
 
+/// A client of its own for the Lease: nothing else fills its connections, and it tries nothing again by itself.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_for_lease(
+    settings: &KubeSettings,
+    deadline: std::time::Duration,
+) -> Result<Client, ClientError> {
+    let mut config = configuration(settings).await?;
+    config.read_timeout = Some(deadline);
+    config.write_timeout = Some(deadline);
+    config.connect_timeout = Some(deadline);
+    config.default_retry = false;
+    Client::try_from(config).map_err(|e| ClientError::Client(e.to_string()))
+}
+
 async fn configuration(settings: &KubeSettings) -> Result<Config, ClientError> {
     let options = KubeConfigOptions {
         context: settings.context.clone(),

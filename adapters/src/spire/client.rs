@@ -63,12 +63,15 @@ impl Default for Deadlines {
     }
 }
 
+/// Whether a call that writes may begin now: asked immediately before each.
+pub type MayBegin = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Speaks to one SPIRE Server.
-#[derive(Debug)]
 pub struct SpireClient {
     address: String,
     channel: Channel,
     deadlines: Deadlines,
+    may_begin: MayBegin,
     /// Pages are asked for with at most this size, once a larger one was too large.
     page_cap: AtomicU32,
 }
@@ -81,11 +84,13 @@ impl SpireClient {
     pub fn new(
         address: &ServerAddress,
         deadlines: Deadlines,
+        may_begin: MayBegin,
     ) -> Result<Self, tonic::transport::Error> {
         Ok(Self {
             address: address.to_string(),
             channel: channel(address)?,
             deadlines,
+            may_begin,
             page_cap: AtomicU32::new(u32::MAX),
         })
     }
@@ -104,6 +109,10 @@ impl SpireClient {
     ) -> Result<R, Failure> {
         let mut request = Request::new(message);
         request.set_timeout(deadline);
+        if write && !(self.may_begin)() {
+            let message = "not begun: this replica does not lead any more";
+            return Err(Failure::new(FailureClass::Retry, message));
+        }
         let answer = self.in_time(deadline, call(request)).await;
         answer.map_err(|status| outcome::failure(&self.address, &status, write))
     }

@@ -9,7 +9,7 @@ pub mod convert;
 pub mod outcome;
 pub mod shown;
 
-pub use client::{Deadlines, SpireClient, SpireServer};
+pub use client::{Deadlines, MayBegin, SpireClient, SpireServer};
 
 /// Generated from our protobuf text under `proto/`.
 #[allow(missing_docs, unused_qualifications, clippy::all)]

@@ -104,6 +104,8 @@ pub struct Metrics {
     pub breaker_condemned: Gauge,
     /// Whether this replica leads.
     pub leader: Gauge,
+    /// Requests for the Lease that failed.
+    pub lease_failures: Counter,
     /// Lists and watches that failed.
     pub watch_failures: Family<KindLabel, Counter>,
     /// When all entries were last compared.
@@ -175,6 +177,7 @@ impl Metrics {
             breaker_tripped: b.add("breaker_tripped", "gauge", "", "1 while the mass-delete breaker holds deletes back", Gauge::default()),
             breaker_condemned: b.add("breaker_condemned", "gauge", "", "Deletes it holds back", Gauge::default()),
             leader: b.add("leader", "gauge", "", "1 on the replica that writes", Gauge::default()),
+            lease_failures: b.add("lease_failures_total", "counter", "", "Requests for the Lease that failed", Counter::default()),
             watch_failures: b.add("watch_failures_total", "counter", "kind", "Lists and watches of the Kubernetes API that failed and were tried again", Family::default()),
             last_compared: b.add("last_sync_timestamp_seconds", "gauge", "", "When all entries were last compared with the server, in seconds since 1970", FloatGauge::default()),
             events_dropped: b.add("events_dropped_total", "counter", "", "Kubernetes Events that found no room in the queue", Counter::default()),
