@@ -157,11 +157,7 @@ pub fn server(common: &Common, may_begin: MayBegin) -> anyhow::Result<Arc<SpireC
         "Connecting to local registration server socket"
     );
     let address = ServerAddress::Unix(path.into());
-    let client = SpireClient::new(
-        &address,
-        Deadlines::default(),
-        Arc::new(move || fence.is_open()),
-    )
-    .with_context(|| format!("server_socket_path {path:?} cannot be used"))?;
+    let client = SpireClient::new(&address, Deadlines::default(), may_begin)
+        .with_context(|| format!("server_socket_path {path:?} cannot be used"))?;
     Ok(Arc::new(client))
 }

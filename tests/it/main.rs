@@ -3,6 +3,7 @@
 mod adoption;
 mod breaker;
 mod dns_names;
+mod election;
 mod faults;
 mod federation;
 mod golden;

@@ -145,6 +145,21 @@ impl ControlPlane {
         Ok(path)
     }
 
+    /// Writes a kubeconfig of the administrator that goes through a proxy on this port.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub fn kubeconfig_through(&self, name: &str, port: u16) -> anyhow::Result<PathBuf> {
+        let path = self.dir().join(format!("kubeconfig-{name}"));
+        std::fs::write(&path, kubeconfig(self.dir(), port, ADMIN_TOKEN))?;
+        Ok(path)
+    }
+
+    /// The API server's port.
+    pub fn api_port(&self) -> u16 {
+        self.api_port
+    }
+
     /// The SPIRE Server's private socket.
     pub fn spire_socket(&self) -> PathBuf {
         spire_socket(self.dir())

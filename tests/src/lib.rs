@@ -7,7 +7,9 @@ pub mod cluster;
 pub mod control_plane;
 pub mod entries;
 pub mod process;
+pub mod proxy;
 pub mod registrar;
+pub mod relay;
 pub mod wait;
 
 pub use api_proxy::ApiProxy;

@@ -44,7 +44,8 @@ pub async fn live(
     common: &Common,
     kubeconfig: Option<&PathBuf>,
 ) -> anyhow::Result<Collected> {
-    let server: Arc<dyn SpireServer> = server(common)?;
+    // Nothing may begin that writes.
+    let server: Arc<dyn SpireServer> = server(common, Arc::new(|| false))?;
     check_trust_domain(&*server, &policy).await?;
     let (client, _) = kubernetes::connect(&kube_settings(common, kubeconfig)).await?;
     let (sender, mut watched) = mpsc::channel(WATCH_QUEUE);
