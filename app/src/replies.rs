@@ -75,7 +75,7 @@ impl Calls {
 
 fn method(call: &SpireCall) -> &'static str {
     match call {
-        SpireCall::List { .. } => "ListEntries",
+        SpireCall::List { .. } | SpireCall::Find { .. } => "ListEntries",
         SpireCall::Read { .. } => "GetEntry",
         SpireCall::Create { .. } => "BatchCreateEntry",
         SpireCall::Update { .. } => "BatchUpdateEntry",

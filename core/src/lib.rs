@@ -3,6 +3,7 @@
 //! Everything here is a value: snapshots and replies go in, decisions and effects come out. There is no I/O, no clock,
 //! no logging and no `async`; see the crate's `ARCHITECTURE.md` for how the adapters drive it.
 
+pub mod admission;
 pub mod cluster;
 pub mod entry;
 pub mod leader;

@@ -57,6 +57,12 @@ pub struct PodPolicy {
     pub dns: DnsPolicy,
     /// Whether pods in phase Succeeded or Failed lose their entries.
     pub release_finished: bool,
+    /// Whether pods are watched. Where they are not (webhook mode without the right to), admission reviews alone make and
+    /// remove entries, and none is removed because its pod is absent.
+    pub watched: bool,
+    /// How long an entry stays after the last sign of its pod. Zero where pods are only known from the watch; an admitted
+    /// pod appears a little later than its entry, or not at all.
+    pub orphan_grace: Duration,
     /// Seconds; `None` is not managed.
     pub x509_svid_ttl: Option<i32>,
     /// Seconds; `None` is not managed.
@@ -374,6 +380,8 @@ impl Policy {
                 selectors: Arc::new([PodSelector::Namespace, PodSelector::PodName]),
                 dns: DnsPolicy::None,
                 release_finished: false,
+                watched: true,
+                orphan_grace: Duration::ZERO,
                 x509_svid_ttl: None,
                 jwt_svid_ttl: None,
                 hint: None,
@@ -408,6 +416,18 @@ impl Policy {
             pod_controller: true,
             downstream_namespaces: BTreeSet::from([namespace.into()]),
         });
+        Ok(policy)
+    }
+
+    /// A policy of webhook mode with every default: one entry for all nodes, under which all pods hang.
+    ///
+    /// # Errors
+    /// If the trust domain or the cluster cannot be part of a SPIFFE ID.
+    pub fn webhook(trust_domain: &str, cluster: &str) -> Result<Self, SpiffeError> {
+        let mut policy = Self::reconcile(trust_domain, cluster, "k8s-workload-registrar")?;
+        policy.nodes = NodePolicy::OneForAll;
+        policy.pods.parent = ParentForm::Root;
+        policy.pods.orphan_grace = Duration::from_secs(60);
         Ok(policy)
     }
 

@@ -30,7 +30,16 @@ fn policies() -> Vec<(&'static str, Policy)> {
     let mut agent = policy();
     agent.pods.parent = ParentForm::Agent;
     agent.nodes = NodePolicy::None;
+    let mut webhook = Policy::webhook("example.org", "demo").expect("legal names");
+    webhook.pods.identity = IdentitySource::Annotation("id".into());
+    webhook.pods.orphan_grace = Duration::from_secs(2);
+    webhook.max_deletes = MaxDeletes::Percent(100);
+    webhook.drift_interval = Duration::from_secs(10);
+    let mut webhook_by_uid = webhook.clone();
+    webhook_by_uid.pods.selectors = [PodSelector::PodUid].into();
     vec![
+        ("webhook", webhook),
+        ("webhook, selector pod-uid", webhook_by_uid),
         ("selectors ns and pod-name", policy()),
         ("selector pod-uid", by_uid),
         ("parent agent", agent),
@@ -78,6 +87,8 @@ fn pod() -> impl Strategy<Value = Action> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         10 => pod(),
+        2 => (0..4u8, identity(), proptest::option::weighted(0.2, 0..2u8))
+            .prop_map(|(name, identity, federates)| Action::RefusedPod { name, identity, federates }),
         4 => (0..4u8).prop_map(Action::DeletePod),
         2 => (0..3u8).prop_map(Action::Node),
         1 => (0..3u8).prop_map(Action::DeleteNode),

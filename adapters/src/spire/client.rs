@@ -25,13 +25,15 @@ use super::{
     pb::{
         bundle::{self, bundle_client::BundleClient},
         debug::{self, debug_client::DebugClient},
-        entry::{self, entry_client::EntryClient},
+        entry::{self, entry_client::EntryClient, list_entries_request::Filter},
         types,
     },
 };
 
 /// Replies up to this size are read: a page of 1000 large entries fits many times over.
 const LARGEST_REPLY: usize = 32 << 20;
+/// Entries with the same parent and selectors that are read at once.
+const FOUND_AT_MOST: u32 = 500;
 /// Reads of single entries under way at once.
 const READS_AT_ONCE: usize = 8;
 
@@ -129,11 +131,17 @@ impl SpireClient {
         }
     }
 
-    async fn list(&self, page_token: Option<Arc<str>>, page_size: u32) -> SpireReply {
+    async fn list(
+        &self,
+        filter: Option<Filter>,
+        page_token: Option<Arc<str>>,
+        page_size: u32,
+    ) -> SpireReply {
         let mut size = page_size.min(self.page_cap.load(Ordering::Relaxed));
         loop {
             let mut client = self.entries();
             let message = entry::ListEntriesRequest {
+                filter: filter.clone(),
                 output_mask: Some(convert::output_mask()),
                 page_size: size as i32,
                 page_token: page_token.as_deref().unwrap_or_default().to_owned(),
@@ -306,7 +314,23 @@ impl SpireServer for SpireClient {
             SpireCall::List {
                 page_token,
                 page_size,
-            } => self.list(page_token, page_size).await,
+            } => self.list(None, page_token, page_size).await,
+            // More than a page of entries that differ in their SPIFFE ID alone are nobody's.
+            SpireCall::Find { parent, selectors } => {
+                let filter = convert::exactly(&parent, &selectors);
+                match self.list(Some(filter), None, FOUND_AT_MOST).await? {
+                    SpireAnswer::Page {
+                        entries,
+                        unreadable,
+                        ..
+                    } => Ok(SpireAnswer::Page {
+                        entries,
+                        unreadable,
+                        next: None,
+                    }),
+                    other => Ok(other),
+                }
+            }
             SpireCall::Read { ids } => self.read(ids).await,
             SpireCall::Create { entries } => self.create(entries).await,
             SpireCall::Update { mask, entries } => self.update(mask, entries).await,

@@ -7,7 +7,7 @@ use registrar_core::{
     spiffe::{SpiffeError, SpiffeId, TrustDomain},
 };
 
-use super::pb::types;
+use super::pb::{entry::list_entries_request::Filter, types};
 
 /// The fields that [`registered`] reads: what every list asks for.
 pub fn output_mask() -> types::EntryMask {
@@ -26,6 +26,17 @@ pub fn output_mask() -> types::EntryMask {
         created_at: true,
         expires_at: false,
         revision_number: false,
+    }
+}
+
+/// A list's filter: exactly this parent and these selectors.
+pub fn exactly(parent: &SpiffeId, selectors: &Selectors) -> Filter {
+    Filter {
+        by_parent_id: Some(spiffe_id(parent)),
+        by_selectors: Some(types::SelectorMatch {
+            selectors: selectors.iter().map(selector).collect(),
+            r#match: types::selector_match::MatchBehavior::MatchExact.into(),
+        }),
     }
 }
 
@@ -54,14 +65,7 @@ pub fn entry(id: &EntryId, entry: &Entry) -> types::Entry {
         id: id.as_str().to_owned(),
         spiffe_id: Some(spiffe_id(&entry.spiffe_id)),
         parent_id: Some(spiffe_id(&entry.parent_id)),
-        selectors: entry
-            .selectors
-            .iter()
-            .map(|s| types::Selector {
-                r#type: s.kind.to_string(),
-                value: s.value.to_string(),
-            })
-            .collect(),
+        selectors: entry.selectors.iter().map(selector).collect(),
         x509_svid_ttl: entry.x509_svid_ttl.unwrap_or(0),
         jwt_svid_ttl: entry.jwt_svid_ttl.unwrap_or(0),
         federates_with: entry
@@ -77,6 +81,13 @@ pub fn entry(id: &EntryId, entry: &Entry) -> types::Entry {
             .collect(),
         hint: entry.hint.as_deref().unwrap_or_default().to_owned(),
         ..types::Entry::default()
+    }
+}
+
+fn selector(selector: &Selector) -> types::Selector {
+    types::Selector {
+        r#type: selector.kind.to_string(),
+        value: selector.value.to_string(),
     }
 }
 

@@ -15,8 +15,8 @@ pub use kubernetes::{
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    entry::{Entry, EntryId, FieldMask, RegisteredEntry},
-    spiffe::TrustDomain,
+    entry::{Entry, EntryId, FieldMask, RegisteredEntry, Selectors},
+    spiffe::{SpiffeId, TrustDomain},
 };
 
 /// One RPC (for [`SpireCall::Read`]: one RPC per ID) to the SPIRE Server.
@@ -33,6 +33,13 @@ pub enum SpireCall {
     Read {
         /// Which.
         ids: Vec<EntryId>,
+    },
+    /// All entries with exactly these selectors and this parent. Answered by [`SpireAnswer::Page`], the only one.
+    Find {
+        /// Exactly.
+        parent: SpiffeId,
+        /// Exactly.
+        selectors: Selectors,
     },
     /// `BatchCreateEntry`. Answered by [`SpireAnswer::Written`].
     Create {
@@ -71,7 +78,7 @@ pub type SpireReply = Result<SpireAnswer, Failure>;
 /// What the server said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpireAnswer {
-    /// To [`SpireCall::List`].
+    /// To [`SpireCall::List`] and [`SpireCall::Find`].
     Page {
         /// Those of the page that can be understood.
         entries: Vec<RegisteredEntry>,

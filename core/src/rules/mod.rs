@@ -13,9 +13,9 @@ pub use dns::{DroppedName, MAX_DNS_NAMES, pod_dns_names};
 pub use federation::{
     Bundles, DroppedTrustDomain, Federation, WhyDropped, federation, trust_domains,
 };
-pub use node::decide_node;
+pub use node::{decide_node, entry_of_all_nodes};
 pub use ownership::{Foreign, Ownership, classify};
-pub use pod::{PodLookups, decide_pod, subject_of_pod};
+pub use pod::{PodLookups, decide_pod, selectors_of, subject_of_pod};
 pub use resource::{Tuple, decide_spiffe_id, spec_of, tuple_of};
 pub use spiffe_id::pod_path;
 pub use template::{Template, TemplateError};

@@ -9,6 +9,16 @@ use crate::{
     policy::{FEDERATES_WITH, NodePolicy, Policy},
 };
 
+/// The one entry for all nodes of the cluster, under which the pods' entries hang.
+pub fn entry_of_all_nodes(policy: &Policy) -> Entry {
+    let selector = Selector::new("k8s_psat", format!("cluster:{}", policy.cluster));
+    Entry::new(
+        policy.root.clone(),
+        policy.server_id(),
+        Selectors::new([selector]),
+    )
+}
+
 /// The entry of a node: an alias that its agent matches, under which the pods' entries hang.
 pub fn decide_node(policy: &Policy, node: &NodeSnapshot, bundles: &Bundles) -> Decision {
     let agent = |value: String| Selector::new("k8s_psat", value);

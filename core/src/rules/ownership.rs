@@ -32,13 +32,18 @@ pub enum Foreign {
 ///
 /// Ours are: entries under root by whole segments (or whose SPIFFE ID is, under `/spire/server`) whose selectors have
 /// exactly a shape that we or the original registrar generate; and those whose ID carries our prefix and whose
-/// selectors tell whom they are about.
+/// selectors tell whom they are about. With one entry for all nodes: exactly that one, and entries whose parent is exactly
+/// root.
 pub fn classify(policy: &Policy, entry: &RegisteredEntry) -> Ownership {
-    let ours_by_id = policy.entry_ids.made(&entry.id);
+    let one_for_all = policy.nodes == NodePolicy::OneForAll;
+    let ours_by_id = !one_for_all && policy.entry_ids.made(&entry.id);
     if entry.parent_id == policy.server_id() {
         let is_node = entry.spiffe_id.is_under(&policy.root);
         return match node_of(policy, entry) {
-            Some(subject) if is_node || ours_by_id => Ownership::Ours(subject),
+            Some(subject) if is_node && (!one_for_all || entry.spiffe_id == policy.root) => {
+                Ownership::Ours(subject)
+            }
+            Some(subject) if ours_by_id => Ownership::Ours(subject),
             _ if is_node => Ownership::Foreign(Foreign::UnderRoot),
             _ => Ownership::Foreign(Foreign::Elsewhere),
         };

@@ -92,7 +92,8 @@ fn selector_kinds<'a>(policy: &'a Policy, pod: &PodSnapshot) -> &'a [PodSelector
     }
 }
 
-fn selectors_of(policy: &Policy, pod: &PodSnapshot) -> Selectors {
+/// The selectors of the entry of this pod.
+pub fn selectors_of(policy: &Policy, pod: &PodSnapshot) -> Selectors {
     Selectors::new(selector_kinds(policy, pod).iter().filter_map(|kind| {
         let value = match kind {
             PodSelector::Namespace => &pod.namespace,

@@ -16,16 +16,17 @@ impl Reconciler {
     pub(super) fn act(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
         self.poll_bundles(now, calls);
         self.scan_on(now, calls);
-        if !self.began {
-            if !self.inputs_complete() {
-                return;
-            }
+        if !self.began && self.inputs_complete() {
             self.began = true;
             self.look_at_unexplained(now);
         }
-        if !self.leading || self.paused {
-            return;
-        }
+        let least = match (self.may_sweep(), self.may_answer()) {
+            _ if self.paused => return,
+            (true, _) => Urgency::Resync,
+            (false, true) => Urgency::Asked,
+            (false, false) => return,
+        };
+        self.find_on(now, calls);
         loop {
             self.send_staged(now, calls);
             // Look ahead no further than the free slots can carry: what waits longer may have changed by then.
@@ -36,15 +37,21 @@ impl Reconciler {
             }
             let mut looked = false;
             while self.staged.len() < room
-                && let Some(subject) = self.queue.pop()
+                && let Some(subject) = self.queue.pop(least)
             {
                 looked = true;
-                self.look_at(&subject);
+                self.look_at(&subject, now);
+                if least == Urgency::Asked {
+                    self.leave_the_rest(&subject, now);
+                }
                 self.release_waiting(&subject, now);
             }
             if !looked {
                 break;
             }
+        }
+        if !self.may_sweep() {
+            return;
         }
         self.finish_first_sync();
         if self.judge_deletes(now) {
@@ -52,17 +59,52 @@ impl Reconciler {
         }
     }
 
+    /// Whether this replica keeps all entries right.
+    fn may_sweep(&self) -> bool {
+        self.began && self.leading
+    }
+
+    /// Whether this replica does what reviews ask for; that needs no lead, and no list of the pods.
+    fn may_answer(&self) -> bool {
+        self.reviews.answering && self.scan.has_completed() && self.bundle_poll.attempted
+    }
+
+    /// What nobody waits for is left to whoever leads; if that is us one day, we look again.
+    fn leave_the_rest(&mut self, subject: &Subject, now: Now) {
+        let urgency = self.urgency_of(subject);
+        if urgency != Urgency::Asked {
+            self.queue.mark(subject, urgency, now);
+        }
+    }
+
     /// Decides what one subject should have, and stages what is next for it.
-    fn look_at(&mut self, subject: &Subject) {
+    fn look_at(&mut self, subject: &Subject, now: Now) {
+        self.pod_is_seen(subject);
         if self.read_doubtful(subject) {
             return;
         }
+        if self.is_blocked(subject) || self.waits_for_all_nodes(subject) {
+            self.queue.rest(subject);
+            return;
+        }
+        let may_delete = !self.policy.pods.watched || self.may_sweep();
         match self.want(subject) {
-            Want::Unknown => self.queue.rest(subject),
-            Want::Hold { owner } => self.hold_entries(subject, owner),
-            Want::Nothing(reason) => self.remove_entries(subject, reason),
+            Want::Hold { .. } | Want::Nothing(_) if !may_delete => {
+                self.reviews.resolve(subject, &Ok(()));
+                self.queue.rest(subject);
+            }
+            Want::Unknown => {
+                self.reviews.resolve(subject, &Ok(()));
+                self.queue.rest(subject);
+            }
+            Want::Hold { owner } => {
+                self.reviews.resolve(subject, &Ok(()));
+                self.hold_entries(subject, owner);
+            }
+            Want::Nothing(reason) => self.remove_entries(subject, reason, now),
             Want::Entries { entries, owner } => {
-                if !self.scan.is_fresh() && self.mirror.has(subject) {
+                let asked = self.reviews.waits_for(subject);
+                if !asked && !self.scan.is_fresh() && self.mirror.has(subject) {
                     // Another replica may have changed it: compare when the mirror is read again.
                     self.scan.postpone(subject.clone());
                     self.queue.rest(subject);
@@ -136,7 +178,9 @@ impl Reconciler {
         if complete {
             self.ended.remove(subject);
             self.refused.remove(subject);
-            for id in diff.surplus {
+            self.reviews.resolve(subject, &Ok(()));
+            let may_delete = self.policy.pods.watched && self.may_sweep();
+            for id in diff.surplus.into_iter().filter(|_| may_delete) {
                 self.stage(
                     subject,
                     Operation::Delete {
@@ -167,7 +211,20 @@ impl Reconciler {
         pending
     }
 
+    /// Whether the entry that all pods hang under is still to be made; then the pod is looked at again when it is.
+    fn waits_for_all_nodes(&mut self, subject: &Subject) -> bool {
+        let waits = !matches!(subject, Subject::Node(_)) && self.all_nodes_missing();
+        if waits {
+            let waiting = self.waiting_for_node.entry("".into()).or_default();
+            waiting.insert(subject.clone());
+        }
+        waits
+    }
+
     fn node_is_pending(&self, node: &std::sync::Arc<str>) -> bool {
+        if node.is_empty() {
+            return self.all_nodes_missing();
+        }
         let subject = Subject::Node(node.clone());
         let there = self.mirror.of(&subject).any(|r| {
             r.entry
@@ -184,7 +241,8 @@ impl Reconciler {
         let Subject::Node(node) = subject else { return };
         if self.waiting_for_node.contains_key(node) && !self.node_is_pending(node) {
             for pod in self.waiting_for_node.remove(node).unwrap_or_default() {
-                self.queue.mark(&pod, Urgency::Changed, now);
+                let urgency = self.floor(&pod).min(Urgency::Changed);
+                self.queue.mark(&pod, urgency, now);
             }
         }
     }
@@ -231,7 +289,7 @@ impl Reconciler {
             .collect()
     }
 
-    fn remove_entries(&mut self, subject: &Subject, reason: DeleteReason) {
+    fn remove_entries(&mut self, subject: &Subject, reason: DeleteReason, now: Now) {
         let ids: Vec<EntryId> = self
             .mirror
             .of(subject)
@@ -243,11 +301,13 @@ impl Reconciler {
             }
             self.ended.remove(subject);
             self.refused.remove(subject);
-        } else if !self.scan.is_fresh() {
+            self.reviews.resolve(subject, &Ok(()));
+        } else if self.policy.pods.watched && !self.scan.is_fresh() {
             self.scan.postpone(subject.clone());
-        } else {
+        } else if !reason.is_absence() || self.is_orphan(subject, now) {
             for id in ids {
-                if reason.is_proven() || self.breaker.condemn(&id, subject, reason) {
+                let allowed = reason.is_proven() || self.breaker.condemn(&id, subject, reason);
+                if allowed && (!reason.is_absence() || self.is_absent_for_sure(subject)) {
                     self.stage(subject, Operation::Delete { id, reason });
                 }
             }
@@ -256,7 +316,11 @@ impl Reconciler {
     }
 
     fn finish_first_sync(&mut self) {
-        if !self.first_sync_done && self.scan.is_fresh() && self.is_settled() {
+        if !self.first_sync_done
+            && !self.all_nodes_missing()
+            && self.scan.is_fresh()
+            && self.is_settled()
+        {
             self.first_sync_done = true;
             self.facts.push(Fact::FirstSyncDone);
         }

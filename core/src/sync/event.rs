@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::Fact;
 use crate::{
-    cluster::{Kind, Object, ObjectKey, Uid},
+    cluster::{Kind, Object, ObjectKey, PodSnapshot, Uid},
     ports::{SpireCall, SpireReply},
 };
 
@@ -23,6 +23,30 @@ impl std::fmt::Display for TripId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Names an admission review between its arrival and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReviewId(pub u64);
+
+/// What an admission review asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Review {
+    /// This pod is about to be: answered once its entry is there.
+    Created(PodSnapshot),
+    /// This pod is no more, and no watch will tell: answered once its entries are gone.
+    Deleted(PodSnapshot),
+}
+
+/// Whether an object is there, by a read of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookUp {
+    /// There is none of that name.
+    Absent,
+    /// There is this one.
+    There(Uid),
+    /// It could not be read.
+    Failed(Arc<str>),
 }
 
 /// Something that happened outside.
@@ -53,6 +77,21 @@ pub enum Event {
     Replied(CallId, SpireReply),
     /// Whether this replica may write from now on.
     Leading(bool),
+    /// This replica may answer reviews from now on, leading or not: the server is the right one.
+    Answering,
+    /// An admission review asks for something; it is answered by one of [`Step::answers`], within `patience`.
+    Reviewed {
+        /// Names it.
+        id: ReviewId,
+        /// What it asks for.
+        review: Review,
+        /// How long its answer may take.
+        patience: Duration,
+    },
+    /// What the API server said of an object that a step wanted to look up.
+    LookedUp(ObjectKey, LookUp),
+    /// What a clock on the wall shows now, in seconds since 1970: how old the server's entries are.
+    UnixTime(i64),
     /// Whether an operator stopped all writing.
     Paused(bool),
     /// An operator confirms the deletes of a trip; `None` confirms whichever there is.
@@ -64,6 +103,10 @@ pub enum Event {
 pub struct Step {
     /// Calls to perform. Each is to be answered by one [`Event::Replied`].
     pub calls: Vec<(CallId, SpireCall)>,
+    /// Objects to look up once more. Each is to be answered by one [`Event::LookedUp`].
+    pub look_ups: Vec<ObjectKey>,
+    /// The answers to reviews: an `Err` says in one line why the review cannot be granted now.
+    pub answers: Vec<(ReviewId, Result<(), Arc<str>>)>,
     /// What happened, in order.
     pub facts: Vec<Fact>,
     /// When to step again at the latest, even without an event.

@@ -27,6 +27,14 @@ pub enum DeleteReason {
 }
 
 impl DeleteReason {
+    /// Whether there is no object any more.
+    pub(super) fn is_absence(self) -> bool {
+        matches!(
+            self,
+            DeleteReason::ObjectDeleted | DeleteReason::ObjectAbsent
+        )
+    }
+
     /// Whether the breaker lets it pass: the object's own end was seen, or the object keeps an identity.
     pub(super) fn is_proven(self) -> bool {
         matches!(

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{CallId, Fact, Now, Reconciler, plan::Operation};
+use super::{CallId, Fact, Now, Reconciler, plan::Operation, queue::Urgency};
 use crate::{
-    cluster::Uid,
+    cluster::{PodSnapshot, Uid},
     entry::{Entry, EntryId, FieldMask},
     ports::SpireCall,
     rules::Subject,
@@ -30,6 +30,12 @@ pub(super) struct Staged {
 pub(super) enum Flight {
     /// A page of all entries, asked for at this stamp.
     Page { asked: u64 },
+    /// The entries of a pod that is gone for good.
+    Find {
+        subject: Subject,
+        pod: PodSnapshot,
+        asked: u64,
+    },
     /// The list of bundles.
     Bundles { asked: u64 },
     /// Operations of one kind.
@@ -140,9 +146,20 @@ impl Reconciler {
         }
         self.staged = rest;
         for subject in stale {
-            self.queue.end(&subject, now);
+            self.end(&subject, now);
         }
         batch
+    }
+
+    /// We do not lead any more: what was staged is looked at again by whoever does, but for what someone waits for.
+    pub(super) fn unstage(&mut self, now: Now) {
+        for item in std::mem::take(&mut self.staged) {
+            if self.floor(&item.subject) == Urgency::Asked {
+                self.staged.push_back(item);
+            } else {
+                self.end(&item.subject, now);
+            }
+        }
     }
 
     fn only_tell(&mut self, items: Vec<Staged>, now: Now) {
@@ -162,8 +179,9 @@ impl Reconciler {
                 work.in_flight = work.in_flight.saturating_sub(1);
             }
             if self.queue.is_stale(&item.subject) {
-                self.queue.end(&item.subject, now);
+                self.end(&item.subject, now);
             } else {
+                self.reviews.resolve(&item.subject, &Ok(()));
                 self.queue.rest(&item.subject);
             }
         }

@@ -1,6 +1,6 @@
 //! Whether the server can be asked at all: after a call that failed as a whole, one call at a time feels its way.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Now;
 
@@ -11,6 +11,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub(super) struct Gate {
     failures: u32,
     closed_until: Option<Now>,
+    /// Since when calls fail, and the last one's words.
+    failing: Option<(Now, Arc<str>)>,
 }
 
 impl Gate {
@@ -28,7 +30,9 @@ impl Gate {
     }
 
     /// A call failed as a whole; returns how long to wait.
-    pub(super) fn failed(&mut self, now: Now) -> Duration {
+    pub(super) fn failed(&mut self, now: Now, why: &Arc<str>) -> Duration {
+        let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
+        self.failing = Some((since, why.clone()));
         // Calls that were in flight together fail together: one failure.
         if self.closed_until.is_some_and(|until| now < until) {
             return self.closed_until.unwrap_or(now) - now;
@@ -42,7 +46,13 @@ impl Gate {
     /// A call was answered; returns whether that is news.
     pub(super) fn answered(&mut self) -> bool {
         self.failures = 0;
+        self.failing = None;
         self.closed_until.take().is_some()
+    }
+
+    /// Since when calls fail, and the last one's words.
+    pub(super) fn failing(&self) -> Option<&(Now, Arc<str>)> {
+        self.failing.as_ref()
     }
 
     pub(super) fn opens_at(&self) -> Option<Now> {

@@ -17,11 +17,12 @@ mod plan;
 mod preview;
 mod queue;
 mod reply;
+mod review;
 mod scan;
 mod status;
 mod want;
 
-pub use event::{CallId, Event, Now, Step, TripId};
+pub use event::{CallId, Event, LookUp, Now, Review, ReviewId, Step, TripId};
 pub use fact::{DeleteReason, Drift, Fact};
 pub use preview::{Conflict, Plan, Planned, Preview, Removal, Update, Verdict};
 pub use status::{NotReady, Status};
@@ -44,6 +45,7 @@ use gate::Gate;
 use mirror::Mirror;
 use observed::{Observed, Touched};
 use queue::{Queue, Urgency};
+use review::Reviews;
 use scan::{BundlePoll, Scan};
 
 /// Keeps the entries of one cluster right.
@@ -90,6 +92,7 @@ pub struct Reconciler {
     ended: BTreeSet<Subject>,
     /// Pods that move under a node as soon as its entry is there, by the node's name.
     waiting_for_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
+    reviews: Reviews,
     foreign: BTreeSet<EntryId>,
     facts: Vec<Fact>,
 }
@@ -127,6 +130,7 @@ impl Reconciler {
             refused: BTreeSet::new(),
             ended: BTreeSet::new(),
             waiting_for_node: BTreeMap::new(),
+            reviews: Reviews::default(),
             foreign: BTreeSet::new(),
             facts: Vec::new(),
         }
@@ -139,7 +143,10 @@ impl Reconciler {
 
     /// The kinds of objects that must be watched under this policy.
     pub fn kinds(policy: &Policy) -> Vec<Kind> {
-        let mut kinds = vec![Kind::Pod];
+        let mut kinds = Vec::new();
+        if policy.pods.watched {
+            kinds.push(Kind::Pod);
+        }
         if matches!(policy.nodes, NodePolicy::ByName | NodePolicy::ByUid)
             || policy.pods.parent == ParentForm::Agent
         {
@@ -158,10 +165,13 @@ impl Reconciler {
         for event in events {
             self.observe(now, event);
         }
-        self.queue.wake(now);
+        self.wake(now);
         self.act(now, &mut calls);
+        self.answer_overdue(now);
         Step {
             calls,
+            look_ups: std::mem::take(&mut self.reviews.look_ups),
+            answers: std::mem::take(&mut self.reviews.answers),
             facts: std::mem::take(&mut self.facts),
             wake_at: self.wake_at(now),
         }
@@ -204,14 +214,33 @@ impl Reconciler {
                     // Another replica wrote meanwhile: creates go at once, the rest after the mirror is read again.
                     self.scan.restart();
                 }
+                if !leading {
+                    self.unstage(now);
+                }
                 self.leading = leading;
             }
+            Event::Answering => {
+                self.reviews.answering = true;
+                if let Some(all_nodes) = self.all_nodes() {
+                    self.queue.mark(&all_nodes, Urgency::Asked, now);
+                }
+            }
+            Event::Reviewed {
+                id,
+                review,
+                patience,
+            } => self.reviewed(now, id, review, patience),
+            Event::LookedUp(key, found) => self.looked_up(now, &key, &found, &mut touched),
+            Event::UnixTime(unix) => self.unix_time(now, unix),
             Event::Paused(paused) => self.paused = paused,
             Event::ConfirmDeletes(trip) => {
                 for subject in self.breaker.confirm(trip, &mut self.facts) {
                     self.queue.mark(&subject, Urgency::Gone, now);
                 }
             }
+        }
+        for (subject, key) in touched.gone {
+            self.sign_of_life(now, &subject, Some(key));
         }
         for subject in touched.ended {
             if self.mirror.has(&subject) || self.queue.get(&subject).is_some() {
@@ -225,9 +254,12 @@ impl Reconciler {
     }
 
     fn urgency_of(&self, subject: &Subject) -> Urgency {
+        if self.floor(subject) == Urgency::Asked {
+            return Urgency::Asked;
+        }
         let exists = match subject {
             Subject::Node(name) => self.observed.node(name).is_some(),
-            pod => self.observed.pod(pod).is_some(),
+            pod => self.observed.pod(pod).is_some() || self.reviews.expected(pod).next().is_some(),
         };
         match (exists, subject) {
             (false, _) => Urgency::Gone,
@@ -235,6 +267,20 @@ impl Reconciler {
             (true, Subject::Node(_)) => Urgency::Node,
             (true, _) => Urgency::New,
         }
+    }
+
+    /// What a back-off or a sleep held up wants a look again.
+    fn wake(&mut self, now: Now) {
+        self.expire(now);
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.wake(now, |subject| self.floor(subject));
+        self.queue = queue;
+    }
+
+    /// One operation for a subject ended.
+    fn end(&mut self, subject: &Subject, now: Now) {
+        let floor = self.floor(subject);
+        self.queue.end(subject, now, floor);
     }
 
     /// Wants a look at every subject that has an entry but no object.
@@ -268,6 +314,8 @@ impl Reconciler {
         [
             self.queue.next_retry(),
             self.breaker.next_expiry(),
+            self.reviews
+                .next_at(self.gate.failing().map(|(since, _)| *since)),
             server(self.scan.next_at()),
             server(self.bundle_poll.next_at()),
             // Without a reply under way nothing else would wake us when the gate opens.
@@ -312,5 +360,6 @@ impl Reconciler {
         self.federating.remove(subject);
         self.refused.remove(subject);
         self.ended.remove(subject);
+        self.reviews.forget(subject);
     }
 }

@@ -31,6 +31,8 @@ struct Knowledge {
 pub(super) struct Touched {
     pub(super) subjects: Vec<Subject>,
     pub(super) ended: Vec<Subject>,
+    /// Pods that were here and are not any more.
+    pub(super) gone: Vec<(Subject, ObjectKey)>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ pub(super) struct Observed {
     slices_of_pod: BTreeMap<Name, BTreeSet<Name>>,
     unreadable: BTreeMap<Subject, Arc<str>>,
     kinds: BTreeMap<Kind, Knowledge>,
+    /// Pods that a read of their own showed to be gone: a watch that lags may still tell of them.
+    buried: BTreeSet<Uid>,
 }
 
 impl Observed {
@@ -121,6 +125,8 @@ impl Observed {
                 for subject in absent {
                     self.remove_pod(&subject, touched);
                 }
+                // The list is newer than every read before it.
+                self.buried.clear();
                 self.forget_unreadable(&seen, touched);
             }
             Kind::Node => {
@@ -193,6 +199,9 @@ impl Observed {
     }
 
     fn apply_pod(&mut self, policy: &Policy, pod: PodSnapshot, touched: &mut Touched) {
+        if self.buried.contains(&pod.uid) {
+            return;
+        }
         let subject = subject_of_pod(policy, &pod);
         let readable = self.unreadable.remove(&subject).is_some();
         let old = self.pods.get(&subject);
@@ -232,7 +241,14 @@ impl Observed {
                 self.leave_node(node, subject, touched);
             }
             touched.subjects.push(subject.clone());
+            let key = ObjectKey::new(Kind::Pod, pod.namespace, pod.name);
+            touched.gone.push((subject.clone(), key));
         }
+    }
+
+    /// The pod is gone, whatever a watch that lags still tells of it before it tells so too.
+    pub(super) fn bury(&mut self, uid: Uid) {
+        self.buried.insert(uid);
     }
 
     fn apply_node(&mut self, node: NodeSnapshot, touched: &mut Touched) {
@@ -326,6 +342,7 @@ impl Observed {
         let name = (key.namespace.clone(), key.name.clone());
         match key.kind {
             Kind::Pod => {
+                self.buried.remove(uid);
                 let by_name = Subject::Pod(name.0, name.1);
                 let by_uid = Subject::PodUid(uid.clone());
                 for subject in [by_name, by_uid] {

@@ -75,10 +75,12 @@ pub(super) struct Diff {
 /// Whether a stored entry of a subject may be changed into a wanted one.
 pub(super) fn may_become(policy: &Policy, record: &Record, entry: &Entry) -> bool {
     // An entry that only its ID shows to be ours under its new parent must have such an ID.
-    policy.pods.parent != ParentForm::Agent
+    let provable = policy.pods.parent != ParentForm::Agent
         || entry.parent_id.is_under(&policy.root)
         || entry.parent_id == policy.server_id()
-        || policy.entry_ids.made(&record.entry.id)
+        || policy.entry_ids.made(&record.entry.id);
+    // Where pods are not watched, the entry may be that of a living pod of this name.
+    provable && (policy.pods.watched || entry.is_similar(&record.entry))
 }
 
 /// Pairs what is wanted with what is there: equal ones first, then similar ones, then the lowest ID.

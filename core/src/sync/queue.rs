@@ -11,6 +11,8 @@ use crate::{entry::EntryId, rules::Subject};
 /// Why a subject wants a look; the order is that of urgency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
+    /// Someone waits for it: an admission review, or all pods for the entry of all nodes.
+    Asked,
     /// A node: its pods hang under it.
     Node,
     /// An object without an entry.
@@ -23,7 +25,7 @@ pub(super) enum Urgency {
     Resync,
 }
 
-const URGENCIES: usize = 5;
+const URGENCIES: usize = 6;
 
 /// What is going on with one subject. There is none for a subject at rest.
 #[derive(Debug)]
@@ -83,8 +85,8 @@ impl Queue {
         self.queues[urgency as usize].push_back(subject.clone());
     }
 
-    /// Those whose back-off has passed want a look again.
-    pub(super) fn wake(&mut self, now: Now) {
+    /// Those whose back-off has passed want a look again; `floor` says how urgently at least.
+    pub(super) fn wake(&mut self, now: Now, floor: impl Fn(&Subject) -> Urgency) {
         while self.retries.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, subject)) = self.retries.pop_first() else {
                 return;
@@ -92,13 +94,14 @@ impl Queue {
             if let Some(work) = self.work.get_mut(&subject) {
                 work.retry_at = None;
             }
-            self.mark(&subject, Urgency::Changed, now);
+            let urgency = floor(&subject).min(Urgency::Changed);
+            self.mark(&subject, urgency, now);
         }
     }
 
-    /// The most urgent subject, no longer queued.
-    pub(super) fn pop(&mut self) -> Option<Subject> {
-        for (n, queue) in self.queues.iter_mut().enumerate() {
+    /// The most urgent subject that is at least so urgent, no longer queued.
+    pub(super) fn pop(&mut self, least: Urgency) -> Option<Subject> {
+        for (n, queue) in self.queues.iter_mut().enumerate().take(least as usize + 1) {
             while let Some(subject) = queue.pop_front() {
                 if let Some(work) = self.work.get_mut(&subject)
                     && let Some(queued) = work.queued
@@ -144,8 +147,8 @@ impl Queue {
         self.work.get(subject).is_some_and(|w| w.again.is_some())
     }
 
-    /// One operation for it ended; when the last has, it wants a look again.
-    pub(super) fn end(&mut self, subject: &Subject, now: Now) {
+    /// One operation for it ended; when the last has, it wants a look again, at least as urgently as `floor`.
+    pub(super) fn end(&mut self, subject: &Subject, now: Now, floor: Urgency) {
         let Some(work) = self.work.get_mut(subject) else {
             return;
         };
@@ -153,7 +156,7 @@ impl Queue {
         if work.in_flight > 0 || work.retry_at.is_some() {
             return;
         }
-        let urgency = work.again.take().unwrap_or(Urgency::Changed);
+        let urgency = work.again.take().unwrap_or(Urgency::Changed).min(floor);
         self.mark(subject, urgency, now);
     }
 
@@ -171,6 +174,13 @@ impl Queue {
         self.retries.insert((now + delay, subject.clone()));
     }
 
+    /// Nothing to do for it before then, unless it changes.
+    pub(super) fn sleep_until(&mut self, subject: &Subject, now: Now, at: Now) {
+        if self.work.get(subject).is_some_and(|w| w.in_flight == 0) {
+            self.back_off(subject, now, at.saturating_sub(now));
+        }
+    }
+
     pub(super) fn next_retry(&self) -> Option<Now> {
         self.retries.first().map(|(at, _)| *at)
     }
@@ -182,10 +192,15 @@ impl Queue {
 
     /// How many of them wait for a new or changed object.
     pub(super) fn waiting_objects(&self) -> usize {
-        [Urgency::Node, Urgency::New, Urgency::Changed]
-            .iter()
-            .map(|u| self.queued[*u as usize])
-            .sum()
+        [
+            Urgency::Asked,
+            Urgency::Node,
+            Urgency::New,
+            Urgency::Changed,
+        ]
+        .iter()
+        .map(|u| self.queued[*u as usize])
+        .sum()
     }
 
     /// Everything that is going on, in order.

@@ -31,6 +31,14 @@ impl Reconciler {
                 self.scan
                     .page_failed(asked, failure == FailureClass::Permanent);
             }
+            (Flight::Find { subject, asked, .. }, Ok(SpireAnswer::Page { entries, .. })) => {
+                self.answered();
+                self.found(now, &subject, asked, entries);
+            }
+            (Flight::Find { subject, pod, .. }, reply) => {
+                self.failed_call(now, "ListEntries", reply.err());
+                self.find_again(subject, pod);
+            }
             (Flight::Bundles { asked }, Ok(SpireAnswer::Bundles(known))) => {
                 self.answered();
                 self.bundles_read(now, asked, known);
@@ -70,7 +78,7 @@ impl Reconciler {
             Failure::new(FailureClass::Permanent, "the answer does not fit the call")
         });
         let class = failure.class;
-        let retry_in = self.gate.failed(now);
+        let retry_in = self.gate.failed(now, &failure.message);
         self.facts.push(Fact::ServerFailed {
             method,
             failure,
@@ -95,14 +103,14 @@ impl Reconciler {
                 for (item, outcome) in items.into_iter().zip(outcomes) {
                     let subject = item.subject.clone();
                     self.item_written(now, item, outcome);
-                    self.queue.end(&subject, now);
+                    self.end(&subject, now);
                 }
             }
             Ok(SpireAnswer::Read(results)) if results.len() == items.len() => {
                 self.answered();
                 for (item, result) in items.into_iter().zip(results) {
                     self.item_read(now, &item.subject, item.operation.id(), asked, result);
-                    self.queue.end(&item.subject, now);
+                    self.end(&item.subject, now);
                 }
             }
             Ok(_) => self.batch_failed(
@@ -145,7 +153,7 @@ impl Reconciler {
                 FailureClass::Permanent => self.refuse(now, &subject, failure.clone()),
                 FailureClass::Retry | FailureClass::Denied => {}
             }
-            self.queue.end(&subject, now);
+            self.end(&subject, now);
         }
     }
 
@@ -170,6 +178,9 @@ impl Reconciler {
                 let stored = RegisteredEntry::created(id.clone(), &entry);
                 self.mirror.put(stored, subject.clone(), Some(owner), stamp);
                 self.succeeded(&subject);
+                if self.observed.pod(&subject).is_none() {
+                    self.sign_of_life(now, &subject, None);
+                }
                 self.facts.push(Fact::Created {
                     subject,
                     id,
@@ -267,6 +278,9 @@ impl Reconciler {
             Ownership::Ours(whose) => {
                 let id = stored.id.clone();
                 let stamp = self.stamp;
+                if self.observed.pod(&whose).is_none() {
+                    self.sign_of_life(now, &whose, None);
+                }
                 self.mirror.put(stored, whose, None, stamp);
                 self.succeeded(subject);
                 self.facts.push(Fact::Adopted {
@@ -322,6 +336,8 @@ impl Reconciler {
 
     fn refuse(&mut self, now: Now, subject: &Subject, failure: Failure) {
         self.refused.insert(subject.clone());
+        let why = format!("the SPIRE Server refuses the entry: {}", failure.message);
+        self.reviews.resolve(subject, &Err(why.into()));
         self.release_waiting(subject, now);
         let retry_in = self.back_off_for(now, subject, failure.class);
         let uid = match subject {

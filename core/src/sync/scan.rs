@@ -56,6 +56,11 @@ impl Scan {
         self.fresh
     }
 
+    /// Of the pass under way, or the last one.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// From the start, and without pauses.
     pub(super) fn restart(&mut self) {
         self.fresh = false;
@@ -207,7 +212,7 @@ impl Reconciler {
         }
     }
 
-    fn entry_read(&mut self, now: Now, entry: RegisteredEntry, asked: u64, scan: u64) {
+    pub(super) fn entry_read(&mut self, now: Now, entry: RegisteredEntry, asked: u64, scan: u64) {
         let id = entry.id.clone();
         let subject = match classify(&self.policy, &entry) {
             Ownership::Ours(subject) => subject,
@@ -226,9 +231,13 @@ impl Reconciler {
         };
         let busy = self.queue.get(&subject).is_some_and(|w| w.in_flight > 0);
         let before = self.mirror.get(&id).map(|r| r.entry.clone());
+        let stored = entry.clone();
         let drift = match self.mirror.read(entry, subject.clone(), asked, scan) {
             Change::None => return,
-            Change::New => Drift::Unknown,
+            Change::New => {
+                self.sign_of_entry(now, &subject, &stored);
+                Drift::Unknown
+            }
             Change::Changed => Drift::Changed,
         };
         if !self.scan.completed {
@@ -242,7 +251,8 @@ impl Reconciler {
                 drift,
             });
         }
-        self.queue.mark(&subject, Urgency::Resync, now);
+        let urgency = self.floor(&subject);
+        self.queue.mark(&subject, urgency, now);
     }
 
     /// An entry of the mirror is not on the server any more, or not ours any more.

@@ -19,6 +19,8 @@ pub enum NotReady {
     BundlesNotRead,
     /// The server does not answer.
     ServerAway,
+    /// The one entry that all pods hang under is not there yet.
+    NodeEntry,
     /// The first sync is not done.
     FirstSync,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for NotReady {
             NotReady::EntriesNotRead => f.write_str("the server's entries are not read yet"),
             NotReady::BundlesNotRead => f.write_str("the server's bundles are not read yet"),
             NotReady::ServerAway => f.write_str("the SPIRE Server does not answer"),
+            NotReady::NodeEntry => f.write_str("the entry of all nodes is not there yet"),
             NotReady::FirstSync => f.write_str("the first sync is not done"),
         }
     }
@@ -145,6 +148,9 @@ impl Reconciler {
         }
         if !self.gate.is_well() {
             missing.push(NotReady::ServerAway);
+        }
+        if missing.is_empty() && self.all_nodes_missing() {
+            missing.push(NotReady::NodeEntry);
         }
         if missing.is_empty() && self.leading && !self.paused && !self.first_sync_done {
             missing.push(NotReady::FirstSync);

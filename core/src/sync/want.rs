@@ -1,10 +1,13 @@
 //! From what is observed to what is wanted for one subject.
 
+use std::sync::Arc;
+
 use super::{DeleteReason, Fact, Reconciler, plan::Want};
 use crate::{
-    cluster::{Kind, Uid},
+    cluster::{Kind, PodSnapshot, Uid},
+    entry::Entry,
     policy::FEDERATES_WITH,
-    rules::{Decision, PodLookups, Problem, Subject, decide_node, decide_pod},
+    rules::{Decision, PodLookups, Problem, Subject, decide_node, decide_pod, entry_of_all_nodes},
 };
 
 impl Reconciler {
@@ -55,12 +58,23 @@ impl Reconciler {
         match subject {
             Subject::Node(name) => self.observed.node(name).map(|n| n.uid.clone()),
             Subject::PodUid(uid) => Some(uid.clone()),
-            pod => self.observed.pod(pod).map(|p| p.uid.clone()),
+            pod => self.seen_or_expected(pod).map(|p| p.uid.clone()),
         }
+    }
+
+    /// The pod as the watch shows it, else as the latest review announced it.
+    fn seen_or_expected(&self, subject: &Subject) -> Option<&PodSnapshot> {
+        let seen = self.observed.pod(subject);
+        seen.or_else(|| self.reviews.expected(subject).next())
     }
 
     /// The decision for the object, its UID, and whether it names trust domains; `None` if there is no object.
     fn decide(&self, subject: &Subject) -> Option<(Uid, Decision, bool)> {
+        if self.is_all_nodes(subject) {
+            let entries = vec![Arc::new(entry_of_all_nodes(&self.policy))];
+            let notes = Vec::new();
+            return Some((Uid::new(""), Decision::Register { entries, notes }, false));
+        }
         if let Subject::Node(name) = subject {
             let node = self.observed.node(name)?;
             let decision = decide_node(&self.policy, node, &self.bundles);
@@ -70,19 +84,29 @@ impl Reconciler {
                 node.annotations.contains_key(FEDERATES_WITH),
             ));
         }
-        let pod = self.observed.pod(subject)?;
+        let pod = self.seen_or_expected(subject)?;
+        let mut decision = self.decide_now(pod);
+        if self.observed.pod(subject).is_none() {
+            for other in self.reviews.expected(subject).skip(1) {
+                add_entries(&mut decision, self.decide_now(other));
+            }
+        }
+        Some((
+            pod.uid.clone(),
+            decision,
+            pod.annotations.contains_key(FEDERATES_WITH),
+        ))
+    }
+
+    /// What the rules say of this pod now.
+    pub(super) fn decide_now(&self, pod: &PodSnapshot) -> Decision {
         let slices = self.observed.slices_of(pod);
         let lookups = PodLookups {
             node: pod.node_name.as_deref().and_then(|n| self.observed.node(n)),
             slices: &slices,
             bundles: &self.bundles,
         };
-        let decision = decide_pod(&self.policy, pod, lookups);
-        Some((
-            pod.uid.clone(),
-            decision,
-            pod.annotations.contains_key(FEDERATES_WITH),
-        ))
+        decide_pod(&self.policy, pod, lookups)
     }
 
     fn without_object(&mut self, subject: &Subject) -> Want {
@@ -128,6 +152,27 @@ impl Reconciler {
             self.facts.push(Fact::Released {
                 subject: subject.clone(),
             });
+        }
+    }
+}
+
+/// Both pods may come to be: their entries are wanted together, each tuple once.
+fn add_entries(decision: &mut Decision, other: Decision) {
+    let (
+        Decision::Register { entries, .. },
+        Decision::Register {
+            entries: others, ..
+        },
+    ) = (decision, other)
+    else {
+        return;
+    };
+    for entry in others {
+        let tuple = |e: &Entry| (e.spiffe_id.clone(), e.parent_id.clone());
+        let same =
+            |e: &Arc<Entry>| tuple(e) == tuple(&entry) && e.selectors.same_set(&entry.selectors);
+        if !entries.iter().any(same) {
+            entries.push(entry);
         }
     }
 }

@@ -71,6 +71,15 @@ impl ModelServer {
                 page_token,
                 page_size,
             } => self.page(page_token.as_deref(), *page_size),
+            SpireCall::Find { parent, selectors } => SpireAnswer::Page {
+                entries: self
+                    .entries()
+                    .filter(|e| e.parent_id == *parent && e.selectors.same_set(selectors))
+                    .cloned()
+                    .collect(),
+                unreadable: 0,
+                next: None,
+            },
             SpireCall::Read { ids } => {
                 SpireAnswer::Read(ids.iter().map(|id| Ok(self.get(id).cloned())).collect())
             }

@@ -3,20 +3,24 @@
 
 mod plan;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::ModelServer;
 use crate::{
     cluster::{Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
-    policy::{FEDERATES_WITH, IdentitySource, Policy},
+    policy::{FEDERATES_WITH, IdentitySource, NodePolicy, Policy},
     ports::{Failure, FailureClass, SpireCall},
     rules::{
         Bundles, Decision, Ownership, PodLookups, Subject, classify, decide_node, decide_pod,
-        subject_of_pod,
+        entry_of_all_nodes, subject_of_pod,
     },
     spiffe::{SpiffeId, TrustDomain},
-    sync::{CallId, Event, Fact, Reconciler},
+    sync::{CallId, Event, Fact, LookUp, Reconciler, Review, ReviewId},
 };
 
 /// What a pod says of its identity.
@@ -64,6 +68,15 @@ pub enum Action {
         federates: Option<u8>,
         /// Whether it is deleted and made again.
         again: bool,
+    },
+    /// A pod is reviewed, and never comes to be.
+    RefusedPod {
+        /// Which of a few names.
+        name: u8,
+        /// What it says of its identity.
+        identity: Identity,
+        /// Whether it names a trust domain, and which.
+        federates: Option<u8>,
     },
     /// A pod is deleted.
     DeletePod(u8),
@@ -147,6 +160,10 @@ pub struct World {
     unseen: Vec<Event>,
     under_way: BTreeMap<CallId, SpireCall>,
     late: Vec<SpireCall>,
+    /// Reviews that are owed an answer.
+    reviews: BTreeMap<ReviewId, PodSnapshot>,
+    /// Pods that came and went.
+    ended: BTreeSet<Uid>,
     now: Duration,
     uids: u64,
     processes: u64,
@@ -175,6 +192,8 @@ impl World {
             unseen: Vec::new(),
             under_way: BTreeMap::new(),
             late: Vec::new(),
+            reviews: BTreeMap::new(),
+            ended: BTreeSet::new(),
             now: Duration::ZERO,
             uids: 0,
             processes: 1,
@@ -224,8 +243,56 @@ impl World {
     fn start(&mut self) {
         let leading = self.leading || self.defect == Some(Defect::LeadsAlways);
         self.step([Event::Leading(leading)]);
+        if self.is_reviewed() {
+            self.step([Event::Answering]);
+        }
         self.list(true, false);
         self.list(false, false);
+    }
+
+    /// Whether pods are reviewed before they come to be.
+    fn is_reviewed(&self) -> bool {
+        self.policy.nodes == NodePolicy::OneForAll
+    }
+
+    fn review(&mut self, pod: PodSnapshot) {
+        self.uids += 1;
+        let id = ReviewId(self.uids);
+        self.reviews.insert(id, pod.clone());
+        self.step([Event::Reviewed {
+            id,
+            review: Review::Created(pod),
+            patience: Duration::from_secs(9),
+        }]);
+    }
+
+    /// A review that is granted has its entry.
+    fn answered(&mut self, id: ReviewId, answer: &Result<(), Arc<str>>) {
+        let Some(pod) = self.reviews.remove(&id) else {
+            self.violations.push(format!("{id:?} answered twice"));
+            return;
+        };
+        self.seen.count(match answer {
+            Ok(()) => "review granted",
+            Err(_) => "review failed",
+        });
+        let lookups = PodLookups {
+            node: None,
+            slices: &[],
+            bundles: &Bundles::default(),
+        };
+        let wanted = wanted_of(decide_pod(&self.policy, &pod, lookups));
+        let Some(wanted) = wanted.filter(|_| answer.is_ok()) else {
+            return;
+        };
+        // Where another pod of the name lives, this one cannot come to be; once it lives itself, what it says now counts.
+        let in_the_way = !self.unseen.is_empty()
+            || self.ended.contains(&pod.uid)
+            || self.pods.values().any(|p| p.name == pod.name && *p != pod);
+        if !in_the_way && !self.server.entries().any(|e| wanted.is_similar(e)) {
+            self.violations
+                .push(format!("{id:?} granted without an entry for {}", pod.name));
+        }
     }
 
     fn pod_object(&mut self, name: u8, new: bool) -> PodSnapshot {
@@ -262,21 +329,39 @@ impl World {
                 let old = self.pods.get(&name).cloned();
                 if let Some(old) = old.as_ref().filter(|_| again) {
                     let key = ObjectKey::new(Kind::Pod, NAMESPACE, old.name.clone());
+                    self.ended.insert(old.uid.clone());
                     self.unseen.push(Event::Deleted(key, old.uid.clone()));
                     self.seen.count("pod made again");
                 }
+                let is_new = again || !self.pods.contains_key(&name);
                 let mut pod = self.pod_object(name, again);
                 // A pod is bound once.
                 pod.node_name = pod
                     .node_name
                     .or_else(|| node.map(|n| Arc::from(format!("node-{n}"))));
                 pod.annotations = self.annotations(identity, federates);
+                if is_new && self.is_reviewed() {
+                    self.pods.remove(&name);
+                    self.review(pod.clone());
+                }
                 self.pods.insert(name, pod.clone());
                 self.unseen.push(Event::Applied(Object::Pod(pod)));
+            }
+            Action::RefusedPod {
+                name,
+                identity,
+                federates,
+            } => {
+                if self.is_reviewed() {
+                    let mut pod = self.pod_object(name, true);
+                    pod.annotations = self.annotations(identity, federates);
+                    self.review(pod);
+                }
             }
             Action::DeletePod(name) => {
                 if let Some(pod) = self.pods.remove(&name) {
                     let key = ObjectKey::new(Kind::Pod, NAMESPACE, pod.name.clone());
+                    self.ended.insert(pod.uid.clone());
                     self.unseen.push(Event::Deleted(key, pod.uid));
                 }
             }
@@ -361,6 +446,9 @@ impl World {
     /// The watch of a kind begins anew: what waits for it is lost, a list tells what is.
     fn list(&mut self, pods: bool, cut: bool) {
         let kind = if pods { Kind::Pod } else { Kind::Node };
+        if !Reconciler::kinds(&self.policy).contains(&kind) {
+            return;
+        }
         self.unseen.retain(|event| match event {
             Event::Applied(object) => object.key().kind != kind,
             Event::Deleted(key, _) => key.kind != kind,
@@ -481,6 +569,7 @@ impl World {
         self.seen.count("restart");
         self.processes += 1;
         self.machine = Reconciler::new(self.policy.clone(), self.processes);
+        self.reviews.clear();
         // What was on its way arrives, or not: here it does.
         for (_, call) in std::mem::take(&mut self.under_way) {
             if call.is_write() {
@@ -503,6 +592,15 @@ impl World {
             }
             self.under_way.insert(id, call);
         }
+        for (id, answer) in step.answers {
+            self.answered(id, &answer);
+        }
+        for key in step.look_ups {
+            let found = self.pods.values().find(|p| p.name == key.name);
+            let found = found.map_or(LookUp::Absent, |p| LookUp::There(p.uid.clone()));
+            self.seen.count("look-up");
+            self.step([Event::LookedUp(key, found)]);
+        }
     }
 
     fn note(&mut self, fact: &Fact) {
@@ -522,7 +620,9 @@ impl World {
         if !call.is_write() {
             return;
         }
-        if !self.leading {
+        // What a review asks for is made without the lead; nothing is deleted without it.
+        let asked = self.is_reviewed() && !matches!(call, SpireCall::Delete { .. });
+        if !self.leading && !asked {
             self.violations
                 .push(format!("written without leading: {call:?}"));
         }
@@ -657,7 +757,14 @@ impl World {
             known: Some(self.server.bundles.clone()),
             ..Bundles::default()
         };
+        if !self.reviews.is_empty() {
+            differences.push(format!("reviews without an answer: {:?}", self.reviews));
+        }
         let mut wanted: BTreeMap<Subject, Option<Arc<Entry>>> = BTreeMap::new();
+        if self.policy.nodes == NodePolicy::OneForAll {
+            let entry = Arc::new(entry_of_all_nodes(&self.policy));
+            wanted.insert(Subject::Node("".into()), Some(entry));
+        }
         for node in self.nodes.values() {
             let decision = decide_node(&self.policy, node, &bundles);
             wanted.insert(Subject::Node(node.name.clone()), wanted_of(decision));
