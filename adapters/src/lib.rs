@@ -1,8 +1,11 @@
 //! What connects the rules of `registrar-core` to the world. Each module is one adapter; adapters do not use each other.
-//! [`objects`] is no adapter but what two of them share: the wire form of Kubernetes objects.
+//! [`objects`] and [`listen`] are no adapters but what several of them share: the wire form of Kubernetes objects, and
+//! addresses to listen on.
 
+pub mod admission;
 pub mod config;
 pub mod kubernetes;
+pub mod listen;
 pub mod manifests;
 pub mod objects;
 pub mod spire;

@@ -13,9 +13,9 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use tokio::net::TcpListener;
 
 use super::Metrics;
+use crate::listen::{ListenError, listen};
 
 /// The loop is taken for stuck when it has not turned for this long.
 const STUCK: Duration = Duration::from_secs(60);
@@ -74,21 +74,6 @@ impl Health {
     }
 }
 
-/// Why the listener cannot be.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// Not `host:port`.
-    #[error(
-        "metrics_addr is {0:?}, which is no address to listen on: {1}; write \":8080\" or \"127.0.0.1:8080\""
-    )]
-    Malformed(String, String),
-    /// The system will not.
-    #[error(
-        "metrics_addr {0:?} cannot be listened on: {1}; choose another address, or \"0\" for none"
-    )]
-    Bind(String, std::io::Error),
-}
-
 /// Listens on `address` (`:8080`, `127.0.0.1:8080`) and serves until the returned future is dropped.
 ///
 /// # Errors
@@ -104,23 +89,7 @@ pub async fn serve(
     ),
     ListenError,
 > {
-    let full = match address.strip_prefix(':') {
-        Some(port) => format!("[::]:{port}"),
-        None => address.to_owned(),
-    };
-    let resolved: Vec<SocketAddr> = tokio::net::lookup_host(&full)
-        .await
-        .map_err(|e| ListenError::Malformed(address.to_owned(), e.to_string()))?
-        .collect();
-    let mut listener = TcpListener::bind(&*resolved).await;
-    if listener.is_err() && address.starts_with(':') {
-        // A machine without IPv6.
-        listener = TcpListener::bind(format!("0.0.0.0{address}")).await;
-    }
-    let listener = listener.map_err(|e| ListenError::Bind(address.to_owned(), e))?;
-    let bound = listener
-        .local_addr()
-        .map_err(|e| ListenError::Bind(address.to_owned(), e))?;
+    let (listener, bound) = listen("metrics_addr", address, ", or \"0\" for none").await?;
     let app = Router::new()
         .route("/metrics", get(render))
         .route("/livez", get(async |State(s): State<Shared>| s.1.live()))

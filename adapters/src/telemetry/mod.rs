@@ -4,6 +4,6 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 
-pub use http::{Health, ListenError, serve};
+pub use http::{Health, serve};
 pub use log::{Format, LogFile, LogSettings};
 pub use metrics::Metrics;
