@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use registrar_core::{
     admission::{Next, Operation, PodReview, Response, review_pod},
-    cluster::PodSnapshot,
-    policy::Policy,
-    sync::Review,
+    cluster::{Kind, Object, PodSnapshot},
+    policy::{Policy, WantedMetadata},
+    sync::{Event, Review},
 };
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +16,7 @@ use super::{
     endpoints::Validator,
     review::{AdmissionRequest, Verdict},
 };
+use crate::objects::decode;
 
 /// The path of the webhook.
 pub const PATH: &str = "/validate";
@@ -48,13 +49,12 @@ pub struct Told<'a> {
     pub response: &'a Response,
 }
 
-type Decode = dyn Fn(&str) -> Result<PodSnapshot, Arc<str>> + Send + Sync;
 type Tell = dyn Fn(Told<'_>) + Send + Sync;
 
 /// Decides reviews of pods, and asks the step machine for what they need.
 pub struct PodValidator {
     policy: Policy,
-    decode: Box<Decode>,
+    wanted: WantedMetadata,
     tell: Box<Tell>,
     machine: mpsc::Sender<Asked>,
 }
@@ -66,23 +66,30 @@ impl fmt::Debug for PodValidator {
 }
 
 impl PodValidator {
-    /// A validator under this policy. `decode` reads a pod; `tell` is told what was answered without the machine.
+    /// A validator under this policy. `tell` is told what was answered without the machine.
     pub fn new(
         policy: Policy,
-        decode: impl Fn(&str) -> Result<PodSnapshot, Arc<str>> + Send + Sync + 'static,
         tell: impl Fn(Told<'_>) + Send + Sync + 'static,
         machine: mpsc::Sender<Asked>,
     ) -> Self {
         Self {
+            wanted: policy.wanted_metadata(),
             policy,
-            decode: Box::new(decode),
             tell: Box::new(tell),
             machine,
         }
     }
 
     fn read(&self, object: Option<&str>) -> Result<PodSnapshot, Arc<str>> {
-        let pod = (self.decode)(object.ok_or("there is no object")?)?;
+        let json = object.ok_or("there is no object")?;
+        let pod = match decode::object(Kind::Pod, json, &self.wanted) {
+            Ok(Object::Pod(pod)) => pod,
+            Ok(_) => return Err("it is no pod".into()),
+            Err(event) => match *event {
+                Event::Undecodable { why, .. } => return Err(why),
+                _ => return Err("it cannot be read".into()),
+            },
+        };
         if pod.name.is_empty() || pod.namespace.is_empty() {
             return Err("it has no name or no namespace".into());
         }

@@ -4,6 +4,7 @@ use super::{
     CallId, DeleteReason, Fact, Now, Reconciler,
     plan::{Operation, Want, diff, may_become},
     queue::Urgency,
+    review::is_pod,
 };
 use crate::{
     entry::{Entry, EntryId, Field},
@@ -213,7 +214,7 @@ impl Reconciler {
 
     /// Whether the entry that all pods hang under is still to be made; then the pod is looked at again when it is.
     fn waits_for_all_nodes(&mut self, subject: &Subject) -> bool {
-        let waits = !matches!(subject, Subject::Node(_)) && self.all_nodes_missing();
+        let waits = is_pod(subject) && self.all_nodes_missing();
         if waits {
             let waiting = self.waiting_for_node.entry("".into()).or_default();
             waiting.insert(subject.clone());

@@ -142,6 +142,10 @@ impl Reviews {
     }
 }
 
+pub(super) fn is_pod(subject: &Subject) -> bool {
+    matches!(subject, Subject::Pod(..) | Subject::PodUid(_))
+}
+
 fn key_of(pod: &PodSnapshot) -> ObjectKey {
     ObjectKey::new(Kind::Pod, pod.namespace.clone(), pod.name.clone())
 }
@@ -179,7 +183,7 @@ impl Reconciler {
 
     /// A sign of life of a pod that is not seen itself.
     pub(super) fn sign_of_life(&mut self, now: Now, subject: &Subject, key: Option<ObjectKey>) {
-        if self.keeps_orphans() && !matches!(subject, Subject::Node(_)) {
+        if self.keeps_orphans() && is_pod(subject) {
             let keep_until = now + self.policy.pods.orphan_grace;
             self.reviews.sign(subject, keep_until, key);
         }
@@ -188,7 +192,7 @@ impl Reconciler {
     /// An entry that we did not know: its pod may be about to be. What the first reading shows is as old as the server
     /// says; what comes later is new.
     pub(super) fn sign_of_entry(&mut self, now: Now, subject: &Subject, entry: &RegisteredEntry) {
-        if !self.keeps_orphans() || matches!(subject, Subject::Node(_)) {
+        if !self.keeps_orphans() || !is_pod(subject) {
             return;
         }
         let grace = self.policy.pods.orphan_grace;
@@ -355,7 +359,7 @@ impl Reconciler {
 
     /// Whether the entries of a pod that nobody sees may go now; if not, sees to it that they are looked at again.
     pub(super) fn is_orphan(&mut self, subject: &Subject, now: Now) -> bool {
-        if !self.keeps_orphans() || matches!(subject, Subject::Node(_)) {
+        if !self.keeps_orphans() || !is_pod(subject) {
             return true;
         }
         let keep_until = self.reviews.signs.get(subject).map(|s| s.keep_until);
@@ -374,11 +378,11 @@ impl Reconciler {
             return true;
         }
         let key = match subject {
-            Subject::Node(_) => return true,
             Subject::Pod(namespace, name) => {
                 Some(ObjectKey::new(Kind::Pod, namespace.clone(), name.clone()))
             }
             Subject::PodUid(_) => self.reviews.signs.get(subject).and_then(|s| s.key.clone()),
+            _ => return true,
         };
         // Of a UID whose name was never known, the complete list is all there is to ask; it is never used twice.
         let Some(key) = key else { return true };
