@@ -284,6 +284,21 @@ impl ReservedPaths {
         Ok(())
     }
 
+    /// The first segments of paths that nobody may have.
+    pub fn first_segments(&self) -> impl Iterator<Item = &str> {
+        self.first_segments.iter().map(|s| &**s)
+    }
+
+    /// The paths that nobody may have.
+    pub fn exact(&self) -> impl Iterator<Item = &str> {
+        self.exact.iter().map(|s| &**s)
+    }
+
+    /// The paths below which nobody may have one.
+    pub fn below(&self) -> impl Iterator<Item = &str> {
+        self.below.iter().map(|s| &**s)
+    }
+
     /// Whether no pod may have `path`; the answer is the rule it falls under, for the report.
     pub fn find(&self, path: &str) -> Option<String> {
         let first = path

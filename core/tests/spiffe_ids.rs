@@ -14,8 +14,10 @@ fn policy() -> Policy {
 }
 
 fn resource(spec: SpiffeIdSpec) -> SpiffeIdSnapshot {
+    // Only there may agents be selected.
+    let agents = spec.selector.cluster.is_some();
     SpiffeIdSnapshot {
-        namespace: "apps".into(),
+        namespace: if agents { "spire" } else { "apps" }.into(),
         name: "blog".into(),
         uid: Uid::new("u1"),
         resource_version: "1".into(),
@@ -47,7 +49,7 @@ fn problem(spec: SpiffeIdSpec) -> &'static str {
 
 fn plain() -> SpiffeIdSpec {
     SpiffeIdSpec {
-        parent_id: "spiffe://example.org/k8s-workload-registrar/demo/node/n1".into(),
+        parent_id: "spiffe://example.org/nodes/demo".into(),
         spiffe_id: "spiffe://example.org/blog".into(),
         selector: registrar_core::cluster::SpiffeIdSelector {
             namespace: Some("apps".into()),
@@ -131,7 +133,7 @@ fn what_cannot_be_an_entry_is_named() {
         change(&mut spec);
         problem(spec)
     };
-    assert_eq!(with(&|s| s.spiffe_id = "blog".into()), "IllegalId");
+    assert_eq!(with(&|s| s.spiffe_id = "blog".into()), "OtherTrustDomain");
     assert_eq!(
         with(&|s| s.parent_id = "spiffe://example.org/a//b".into()),
         "IllegalId"

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Bundles, Decision, DroppedName, MAX_DNS_NAMES, Note, Problem, quoted, trust_domains};
+use super::{Bundles, Decision, DroppedName, MAX_DNS_NAMES, Note, Problem, trust_domains};
 use crate::{
+    admission::permitted,
     cluster::{POD_UID_LABEL, SpiffeIdSelector, SpiffeIdSnapshot, SpiffeIdSpec},
     entry::{DnsName, Entry, RegisteredEntry, Selector, Selectors},
     policy::Policy,
@@ -82,29 +83,9 @@ fn bare_entry<'r>(
         Ok(spec) => &**spec,
         Err(why) => return Err(Problem::Undecodable(why.clone())),
     };
-    let parent_id = whole_id(policy, "spec.parentId", &spec.parent_id)?;
-    let spiffe_id = whole_id(policy, "spec.spiffeId", &spec.spiffe_id)?;
+    let ids = permitted(policy, &resource.namespace, spec)?;
     let selectors = selectors_of(&spec.selector);
-    if selectors.is_empty() {
-        return Err(Problem::Spec {
-            word: "EmptySelector",
-            text: "spec.selector is empty, and so would select every workload; name at least one property".into(),
-        });
-    }
-    Ok((Entry::new(spiffe_id, parent_id, selectors), spec))
-}
-
-fn whole_id(policy: &Policy, field: &str, value: &str) -> Result<SpiffeId, Problem> {
-    let refuse = |word, why: &str| Problem::Spec {
-        word,
-        text: format!("{field} has the value {}: {why}", quoted(value)),
-    };
-    let id = SpiffeId::parse(value).map_err(|e| refuse("IllegalId", &e.to_string()))?;
-    if *id.trust_domain() != policy.trust_domain {
-        let why = format!("it must begin with spiffe://{}/", policy.trust_domain);
-        return Err(refuse("OtherTrustDomain", &why));
-    }
-    Ok(id)
+    Ok((Entry::new(ids.spiffe_id, ids.parent_id, selectors), spec))
 }
 
 /// The selectors of an entry, in the original registrar's order.
