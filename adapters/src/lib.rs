@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod config;
+pub mod definition;
 pub mod kubernetes;
 pub mod listen;
 pub mod manifests;

@@ -26,6 +26,8 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Shows the entries that pods and nodes would get, and what would change; writes nothing
     Plan(PlanArgs),
+    /// Prints the CustomResourceDefinition of SpiffeIDs, and with -config the ValidatingAdmissionPolicy that goes with it
+    Crd(CrdArgs),
     /// Prints the version
     Version,
 }
@@ -90,6 +92,16 @@ pub struct ValidateArgs {
         default_value = "k8s-workload-registrar.conf"
     )]
     pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct CrdArgs {
+    /// The configuration file, of crd mode; without it, only the CustomResourceDefinition is printed
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The registrar's own namespace; overrides the key of the same name
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
 }
 
 impl Cli {

@@ -4,6 +4,7 @@
 
 mod cli;
 mod collect;
+mod crd;
 mod driver;
 mod election;
 mod plan;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         cli::Command::Run(args) => run::run(&args).map(done),
         cli::Command::Validate(args) => validate::validate(&args).map(done),
         cli::Command::Plan(args) => plan::plan(&args),
+        cli::Command::Crd(args) => crd::crd(&args).map(done),
         cli::Command::Version => {
             println!("k8s-workload-registrar {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)

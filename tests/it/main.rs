@@ -2,6 +2,7 @@
 
 mod adoption;
 mod breaker;
+mod definition;
 mod dns_names;
 mod election;
 mod faults;

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod api_proxy;
 pub mod cluster;
 pub mod control_plane;
+pub mod dynamic;
 pub mod entries;
 pub mod process;
 pub mod proxy;

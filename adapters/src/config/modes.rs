@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use registrar_core::policy::{
-    DnsPolicy, IdentitySource, NodePolicy, ParentForm, PodSelector, Policy,
+use registrar_core::{
+    policy::{DnsPolicy, IdentitySource, NodePolicy, ParentForm, PodSelector, Policy},
+    spiffe::SpiffeError,
 };
 
 use super::{
@@ -182,6 +183,13 @@ fn crd(fields: &mut Fields, common: Option<&Common>) -> Option<Crd> {
     let identity = identity(fields, common, context.as_ref());
     let dns = dns(fields, context.as_ref());
     let downstream = fields.list("downstream_namespaces");
+    if let Some(common) = common
+        && let Err(e) = Policy::crd(common.trust_domain.as_str(), &common.cluster, "")
+    {
+        let help = "shorten trust_domain or cluster";
+        fields.reject(None, format!("Unable to determine root ID: {e}"), help);
+        return None;
+    }
     Some(Crd {
         pod_controller: fields.bool("pod_controller", true),
         downstream_namespaces: downstream.map(|l| l.into_iter().map(|s| s.value).collect()),
@@ -198,6 +206,27 @@ fn crd(fields: &mut Fields, common: Option<&Common>) -> Option<Crd> {
         identity: identity?,
         dns: dns?,
     })
+}
+
+impl Crd {
+    /// What the rules and the step machine need, for a registrar whose own namespace is `namespace`.
+    ///
+    /// # Errors
+    /// If the trust domain or the cluster cannot be part of a SPIFFE ID.
+    pub fn policy(&self, common: &Common, namespace: &str) -> Result<Policy, SpiffeError> {
+        let mut policy = Policy::crd(common.trust_domain.as_str(), &common.cluster, namespace)?;
+        share(&mut policy, common);
+        policy.pods.identity = self.identity.clone();
+        policy.pods.dns = self.dns.clone();
+        policy.pods.release_finished = self.release_finished;
+        if let Some(ids) = &mut policy.spiffe_ids {
+            ids.pod_controller = self.pod_controller;
+            if let Some(named) = &self.downstream_namespaces {
+                ids.downstream_namespaces = named.iter().map(|n| n.as_str().into()).collect();
+            }
+        }
+        Ok(policy)
+    }
 }
 
 /// Where the ID comes from: one of `pod_label`, `pod_annotation` and `identity_template`, the last by default.
