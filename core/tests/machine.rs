@@ -7,9 +7,12 @@ use std::{
 
 use proptest::prelude::*;
 use registrar_core::{
-    cluster::{Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
+    cluster::{
+        EndpointSnapshot, EndpointsSnapshot, Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot,
+        Uid,
+    },
     entry::{Entry, EntryId, RegisteredEntry},
-    policy::{IdentitySource, MaxDeletes, Policy},
+    policy::{DnsPolicy, IdentitySource, MaxDeletes, PodSelector, Policy},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireCall},
     rules::{Bundles, Decision, PodLookups, decide_pod},
     sync::{CallId, Event, Fact, Reconciler},
@@ -419,4 +422,48 @@ fn objects_that_cannot_be_read_at_all_are_told_once_a_list() {
     rig.listed(Kind::Pod, [Object::Pod(pod(0))]);
     rig.wait(Duration::from_secs(30));
     assert_eq!(rig.server.entries().count(), 2);
+}
+
+#[test]
+fn a_slice_reaches_its_pod_also_where_the_entry_is_selected_by_uid() {
+    let mut policy = policy();
+    policy.pods.selectors = [PodSelector::PodUid].into();
+    policy.pods.dns = DnsPolicy::AllPodNames {
+        zone: "cluster.local".into(),
+    };
+    let mut rig = Rig::new(policy);
+    rig.listed(Kind::EndpointSlice, []);
+    let named = |uid: &str| PodSnapshot {
+        uid: Uid::new(uid),
+        pod_ips: Box::new(["10.0.0.1".into()]),
+        ..pod(1)
+    };
+    rig.start([named("uid-1")]);
+    // The pod is made again under its name before the former one's end is seen.
+    rig.tell([Event::Applied(Object::Pod(named("uid-2")))]);
+    rig.tell([Event::Deleted(
+        ObjectKey::new(Kind::Pod, "ns", "pod-0001"),
+        Uid::new("uid-1"),
+    )]);
+    rig.answer_all();
+    rig.tell([Event::Applied(Object::EndpointSlice(EndpointsSnapshot {
+        namespace: "ns".into(),
+        name: "db-x".into(),
+        service: Some("db".into()),
+        endpoints: Box::new([EndpointSnapshot {
+            address: "10.0.0.1".into(),
+            hostname: None,
+            pod_name: "pod-0001".into(),
+            pod_namespace: "ns".into(),
+            ready: true,
+        }]),
+    }))]);
+    rig.answer_all();
+    let pods: Vec<&RegisteredEntry> = rig
+        .server
+        .entries()
+        .filter(|e| e.selectors.iter().any(|s| s.value.starts_with("pod-uid:")))
+        .collect();
+    assert_eq!(pods.len(), 1, "{pods:#?}");
+    assert_eq!(pods[0].dns_names.len(), 2 + 3 * 4, "{pods:#?}");
 }

@@ -38,6 +38,8 @@ pub(super) struct Touched {
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pods: BTreeMap<Subject, PodSnapshot>,
+    /// The UIDs of those whose subject does not tell their name: slices name pods, not UIDs.
+    uids: BTreeMap<Name, Uid>,
     nodes: BTreeMap<Arc<str>, NodeSnapshot>,
     slices: BTreeMap<Name, EndpointsSnapshot>,
     pods_of_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
@@ -220,6 +222,10 @@ impl Observed {
         if let Some(node) = moved_from {
             self.leave_node(&node, &subject, touched);
         }
+        if let Subject::PodUid(uid) = &subject {
+            let name = (pod.namespace.clone(), pod.name.clone());
+            self.uids.insert(name, uid.clone());
+        }
         self.pods.insert(subject.clone(), pod);
         touched.subjects.push(subject);
     }
@@ -239,6 +245,11 @@ impl Observed {
         if let Some(pod) = self.pods.remove(subject) {
             if let Some(node) = &pod.node_name {
                 self.leave_node(node, subject, touched);
+            }
+            let name = (pod.namespace, pod.name);
+            // A newer pod of that name may be here already.
+            if self.uids.get(&name) == Some(&pod.uid) {
+                self.uids.remove(&name);
             }
             touched.subjects.push(subject.clone());
             let key = ObjectKey::new(Kind::Pod, pod.namespace, pod.name);
@@ -321,20 +332,13 @@ impl Observed {
         }
     }
 
-    /// The subjects of the pod with this name: by name, or (a range scan would not do) by UID.
+    /// The subject of the pod with this name.
     fn subject_named(&self, name: &Name) -> Option<Subject> {
-        let by_name = Subject::Pod(name.0.clone(), name.1.clone());
-        if self.pods.contains_key(&by_name) {
-            return Some(by_name);
+        if let Some(uid) = self.uids.get(name) {
+            return Some(Subject::PodUid(uid.clone()));
         }
-        self.uid_of_name(name).map(Subject::PodUid)
-    }
-
-    fn uid_of_name(&self, name: &Name) -> Option<Uid> {
-        self.pods
-            .values()
-            .find(|p| p.namespace == name.0 && p.name == name.1)
-            .map(|p| p.uid.clone())
+        let by_name = Subject::Pod(name.0.clone(), name.1.clone());
+        self.pods.contains_key(&by_name).then_some(by_name)
     }
 
     /// The end of this very object was watched.
