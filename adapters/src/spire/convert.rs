@@ -1,9 +1,12 @@
 //! Messages of SPIRE's API to values of the core, and back.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use registrar_core::{
-    entry::{DnsName, Entry, EntryId, Field, FieldMask, RegisteredEntry, Selector, Selectors},
+    entry::{
+        DnsName, Entry, EntryId, Field, FieldMask, RegisteredEntry, Selector, Selectors,
+        shared_names, shared_text, shared_trust_domains,
+    },
     spiffe::{SpiffeError, SpiffeId, TrustDomain},
 };
 
@@ -118,11 +121,11 @@ pub fn registered(entry: types::Entry) -> Result<RegisteredEntry, SpiffeError> {
                 .into_iter()
                 .map(|s| Selector::new(s.r#type, s.value)),
         ),
-        dns_names: entry.dns_names.iter().map(|n| DnsName::stored(n)).collect(),
-        federates_with: Arc::new(federates_with),
+        dns_names: shared_names(entry.dns_names.iter().map(|n| DnsName::stored(n))),
+        federates_with: shared_trust_domains(federates_with),
         x509_svid_ttl: entry.x509_svid_ttl,
         jwt_svid_ttl: entry.jwt_svid_ttl,
-        hint: entry.hint.into(),
+        hint: shared_text(&entry.hint),
         admin: entry.admin,
         downstream: entry.downstream,
         store_svid: entry.store_svid,

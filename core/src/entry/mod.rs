@@ -12,9 +12,44 @@ pub use id::{EntryId, EntryIdError, EntryIdPrefix};
 pub use registered::RegisteredEntry;
 pub use selector::{Selector, Selectors};
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
 
 use crate::spiffe::{SpiffeId, TrustDomain};
+
+// Most entries have none of these: one empty value serves all.
+static NO_NAMES: LazyLock<Arc<[DnsName]>> = LazyLock::new(|| Arc::new([]));
+static NO_TRUST_DOMAINS: LazyLock<Arc<BTreeSet<TrustDomain>>> = LazyLock::new(Arc::default);
+static NO_TEXT: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
+
+/// DNS names in one allocation, in none if there are none.
+pub fn shared_names(names: impl IntoIterator<Item = DnsName>) -> Arc<[DnsName]> {
+    let mut names = names.into_iter().peekable();
+    match names.peek() {
+        None => NO_NAMES.clone(),
+        Some(_) => names.collect(),
+    }
+}
+
+/// Trust domains in one place, in the common one if there are none.
+pub fn shared_trust_domains(domains: BTreeSet<TrustDomain>) -> Arc<BTreeSet<TrustDomain>> {
+    if domains.is_empty() {
+        NO_TRUST_DOMAINS.clone()
+    } else {
+        Arc::new(domains)
+    }
+}
+
+/// A text in one allocation, in none if it is empty.
+pub fn shared_text(text: &str) -> Arc<str> {
+    if text.is_empty() {
+        NO_TEXT.clone()
+    } else {
+        text.into()
+    }
+}
 
 /// The entry an object should have. Fields that are `None` are not ours to manage: what the server has there stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +81,8 @@ impl Entry {
             spiffe_id,
             parent_id,
             selectors,
-            dns_names: Arc::new([]),
-            federates_with: Arc::default(),
+            dns_names: NO_NAMES.clone(),
+            federates_with: NO_TRUST_DOMAINS.clone(),
             x509_svid_ttl: None,
             jwt_svid_ttl: None,
             hint: None,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{DnsName, Entry, EntryId, Field, FieldMask, Selectors};
+use super::{DnsName, Entry, EntryId, Field, FieldMask, Selectors, shared_text};
 use crate::spiffe::{SpiffeId, TrustDomain};
 
 /// An entry on the server, in the fields that we read (SPIRE's `spire.api.types.Entry` under our output mask).
@@ -48,7 +48,7 @@ impl RegisteredEntry {
             federates_with: entry.federates_with.clone(),
             x509_svid_ttl: entry.x509_svid_ttl.unwrap_or(0),
             jwt_svid_ttl: entry.jwt_svid_ttl.unwrap_or(0),
-            hint: entry.hint.clone().unwrap_or_else(|| "".into()),
+            hint: entry.hint.clone().unwrap_or_else(|| shared_text("")),
             admin: false,
             downstream: entry.downstream.unwrap_or(false),
             store_svid: false,
@@ -67,7 +67,7 @@ impl RegisteredEntry {
                 Field::FederatesWith => self.federates_with = entry.federates_with.clone(),
                 Field::X509SvidTtl => self.x509_svid_ttl = entry.x509_svid_ttl.unwrap_or(0),
                 Field::JwtSvidTtl => self.jwt_svid_ttl = entry.jwt_svid_ttl.unwrap_or(0),
-                Field::Hint => self.hint = entry.hint.clone().unwrap_or_else(|| "".into()),
+                Field::Hint => self.hint = entry.hint.clone().unwrap_or_else(|| shared_text("")),
                 Field::Downstream => self.downstream = entry.downstream.unwrap_or(false),
             }
         }

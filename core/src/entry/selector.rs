@@ -1,6 +1,12 @@
 //! Selectors: which workloads or agents an entry is for.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+/// The types of nearly all selectors: one string each, not one a selector.
+static COMMON_TYPES: LazyLock<[Arc<str>; 2]> = LazyLock::new(|| ["k8s".into(), "k8s_psat".into()]);
 
 /// One selector, such as `k8s:ns:production`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,9 +19,11 @@ pub struct Selector {
 
 impl Selector {
     /// A selector from its parts.
-    pub fn new(kind: impl Into<Arc<str>>, value: impl Into<Arc<str>>) -> Self {
+    pub fn new(kind: impl AsRef<str>, value: impl Into<Arc<str>>) -> Self {
+        let kind = kind.as_ref();
+        let common = COMMON_TYPES.iter().find(|c| ***c == *kind);
         Self {
-            kind: kind.into(),
+            kind: common.cloned().unwrap_or_else(|| kind.into()),
             value: value.into(),
         }
     }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::quoted;
 use crate::{
+    entry::shared_trust_domains,
     policy::Policy,
     spiffe::{SpiffeError, TrustDomain},
 };
@@ -148,7 +149,7 @@ pub fn trust_domains<'a>(
         }
     }
     Federation {
-        with: Arc::new(with),
+        with: shared_trust_domains(with),
         dropped,
     }
 }

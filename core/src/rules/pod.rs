@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     cluster::{EndpointsSnapshot, NodeSnapshot, PodSnapshot},
-    entry::{Entry, Selector, Selectors},
+    entry::{Entry, Selector, Selectors, shared_names},
     policy::{FEDERATES_WITH, ParentForm, PodSelector, Policy},
     spiffe::SpiffeId,
 };
@@ -49,7 +49,7 @@ pub fn decide_pod(policy: &Policy, pod: &PodSnapshot, lookups: PodLookups<'_>) -
     entry.federates_with = federation.with;
     notes.extend(federation.dropped.into_iter().map(Note::TrustDomain));
     let (names, dropped) = pod_dns_names(&policy.pods.dns, pod, lookups.slices);
-    entry.dns_names = names.into();
+    entry.dns_names = shared_names(names);
     notes.extend(dropped.into_iter().map(Note::Name));
     entry.x509_svid_ttl = policy.pods.x509_svid_ttl;
     entry.jwt_svid_ttl = policy.pods.jwt_svid_ttl;

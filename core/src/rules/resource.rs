@@ -6,7 +6,7 @@ use super::{Bundles, Decision, DroppedName, MAX_DNS_NAMES, Note, Problem, trust_
 use crate::{
     admission::permitted,
     cluster::{POD_UID_LABEL, SpiffeIdSelector, SpiffeIdSnapshot, SpiffeIdSpec},
-    entry::{DnsName, Entry, RegisteredEntry, Selector, Selectors},
+    entry::{DnsName, Entry, RegisteredEntry, Selector, Selectors, shared_names},
     policy::Policy,
     spiffe::SpiffeId,
 };
@@ -51,7 +51,7 @@ pub fn decide_spiffe_id(
     };
     let mut notes = Vec::new();
     let (names, dropped) = names_of(spec);
-    entry.dns_names = names.into();
+    entry.dns_names = shared_names(names);
     notes.extend(dropped.into_iter().map(Note::Name));
     let parts = spec.federates_with.iter().map(|td| &**td);
     let federation = trust_domains(policy, parts, bundles);
