@@ -6,12 +6,17 @@ CARGO ?= cargo
 # The tests that need no control plane; see `make test`.
 FAST := --workspace --exclude registrar-tests
 
-.PHONY: help tools demo test check fast it control-plane
+# Where tools of ours are kept between checkouts.
+TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/k8s-workload-registrar/tools
+DENY := $(TOOLS)/bin/cargo-deny-0.20.2
+MACHETE := $(TOOLS)/bin/cargo-machete-0.9.2
+
+.PHONY: help tools demo test check dependencies fast it control-plane
 
 help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
 	@echo 'make test   everything: format, lints, fast tests, tests on the real control plane (cold 30 min, warm 5 min)'
-	@echo 'make check  format and lints only'
+	@echo 'make check  format, lints and dependencies only'
 	@echo 'make fast   the tests that need no control plane'
 
 tools:
@@ -37,6 +42,18 @@ check: tools
 	@echo '== lints (about 4 min the first time)'
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
+# Built once, from the registry; installed under the name with its version, so that another version is built anew.
+$(TOOLS)/bin/%:
+	@tool=$$(echo '$*' | sed -E 's/-[0-9.]+$$//') && version=$$(echo '$*' | sed -E 's/.*-//') && \
+	  echo "== building $$tool $$version, a tool of the checks (2 to 4 min the first time, never again)" && \
+	  $(CARGO) install --quiet --root '$(TOOLS)' --version "$$version" --locked "$$tool" && \
+	  mv "$(TOOLS)/bin/$$tool" '$@'
+
+dependencies: tools $(DENY) $(MACHETE)
+	@echo '== dependencies: licences, sources, bans, and none unused'
+	'$(DENY)' --offline check licenses bans sources
+	'$(MACHETE)' core adapters app tests fuzz
+
 fast: tools
 	@echo '== fast tests (about 3 min to build the first time)'
 	$(CARGO) test $(FAST)
@@ -48,5 +65,5 @@ it: control-plane
 	@echo '== the demo'
 	$(CARGO) run -q -p registrar-tests --bin demo
 
-test: check fast it
+test: check dependencies fast it
 	@echo 'all tests passed'
