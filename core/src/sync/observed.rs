@@ -246,7 +246,7 @@ impl Observed {
             if let Some(node) = &pod.node_name {
                 self.leave_node(node, subject, touched);
             }
-            let name = (pod.namespace, pod.name);
+            let name = (pod.namespace.clone(), pod.name.clone());
             // A newer pod of that name may be here already.
             if self.uids.get(&name) == Some(&pod.uid) {
                 self.uids.remove(&name);
