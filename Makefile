@@ -11,12 +11,13 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/k8s-workload-registrar/tools
 DENY := $(TOOLS)/bin/cargo-deny-0.20.2
 MACHETE := $(TOOLS)/bin/cargo-machete-0.9.2
 
-.PHONY: help tools demo test check dependencies fast it control-plane
+.PHONY: help tools demo test check dependencies fast it bench control-plane
 
 help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
 	@echo 'make test   everything: format, lints, fast tests, tests on the real control plane (cold 30 min, warm 5 min)'
 	@echo 'make check  format, lints and dependencies only'
+	@echo 'make bench  what it costs beside the raw limits (N=1000,10000 RUNS=1; about 10 min)'
 	@echo 'make fast   the tests that need no control plane'
 
 tools:
@@ -64,6 +65,11 @@ it: control-plane
 	$(CARGO) test -p registrar-tests
 	@echo '== the demo'
 	$(CARGO) run -q -p registrar-tests --bin demo
+
+bench: control-plane
+	@echo '== building for release (about 5 min the first time)'
+	$(CARGO) build --release -p k8s-workload-registrar -p registrar-tests --bins
+	$(CARGO) run --release -q -p registrar-tests --bin bench
 
 test: check dependencies fast it
 	@echo 'all tests passed'

@@ -59,6 +59,13 @@ impl PodSpec {
         self
     }
 
+    /// Bound to the node of this name.
+    #[must_use]
+    pub fn node_named(mut self, node: &str) -> Self {
+        self.node = Some(node.to_owned());
+        self
+    }
+
     /// Of this service account, which must exist.
     #[must_use]
     pub fn service_account(mut self, name: &str) -> Self {

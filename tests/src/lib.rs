@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod api_proxy;
+pub mod bench;
 pub mod cluster;
 pub mod control_plane;
 pub mod dynamic;
