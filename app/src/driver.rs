@@ -4,14 +4,14 @@ use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time
 
 use anyhow::bail;
 use registrar_adapters::{
-    kubernetes::{Control, Watched},
+    kubernetes::{Control, KubeApi, Watched},
     spire::SpireServer,
     telemetry::{Health, LogFile, Metrics, metrics::KindLabel},
 };
 use registrar_core::{
-    ports::{FailureClass, SpireReply},
+    ports::FailureClass,
     spiffe::TrustDomain,
-    sync::{CallId, Event, Reconciler, TripId},
+    sync::{Event, Reconciler, TripId},
 };
 use tokio::{
     sync::mpsc,
@@ -37,6 +37,8 @@ const DRAIN: Duration = Duration::from_secs(12);
 pub struct Driver {
     pub machine: Reconciler,
     pub server: Arc<dyn SpireServer>,
+    /// Where SpiffeIDs are written, in the mode that has them.
+    pub kube: Option<Arc<dyn KubeApi>>,
     pub watched: mpsc::Receiver<Watched>,
     pub control: mpsc::Receiver<Control>,
     pub candidacy: Candidacy,
@@ -89,8 +91,13 @@ impl Driver {
     /// If the server has another trust domain than the configuration says.
     pub async fn run(mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let (reply_sender, mut replies) = mpsc::channel::<(CallId, SpireReply)>(64);
-        let mut calls = Calls::new(self.server.clone(), self.metrics.clone(), reply_sender);
+        let (reply_sender, mut replies) = mpsc::channel::<Event>(64);
+        let mut calls = Calls::new(
+            self.server.clone(),
+            self.kube.clone(),
+            self.metrics.clone(),
+            reply_sender,
+        );
         let mut checked = Box::pin(check_trust_domain(
             self.server.clone(),
             self.machine.policy().trust_domain.clone(),
@@ -118,7 +125,7 @@ impl Driver {
                     server_checked = true;
                 }
                 () = self.candidacy.changed() => {}
-                Some((id, reply)) = replies.recv() => events.push(Event::Replied(id, reply)),
+                Some(reply) = replies.recv() => events.push(reply),
                 Some(control) = self.control.recv() => {
                     if control.pause != paused {
                         paused = control.pause;
@@ -135,8 +142,8 @@ impl Driver {
                 () = sleep_until(wake) => {}
             }
             while events.len() < LARGEST_STEP {
-                if let Ok((id, reply)) = replies.try_recv() {
-                    events.push(Event::Replied(id, reply));
+                if let Ok(reply) = replies.try_recv() {
+                    events.push(reply);
                 } else if let Ok(watched) = self.watched.try_recv() {
                     self.take(watched, &mut events);
                 } else {
@@ -152,6 +159,9 @@ impl Driver {
             let step = self.machine.step(begun.elapsed(), events);
             for (id, call) in step.calls {
                 calls.start(id, call);
+            }
+            for (id, call) in step.kube_calls {
+                calls.start_kube(id, call);
             }
             for fact in &step.facts {
                 self.reporter.tell(&self.machine, fact);

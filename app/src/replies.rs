@@ -3,23 +3,25 @@
 use std::{sync::Arc, time::Instant};
 
 use registrar_adapters::{
+    kubernetes::KubeApi,
     spire::SpireServer,
     telemetry::{
         Metrics,
-        metrics::{MethodLabel, RpcLabels},
+        metrics::{MethodLabel, OperationLabels, RpcLabels},
     },
 };
 use registrar_core::{
-    ports::{Failure, FailureClass, SpireCall, SpireReply},
-    sync::CallId,
+    ports::{Failure, FailureClass, KubeAnswer, KubeCall, SpireCall},
+    sync::{CallId, Event},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// Calls under way.
 pub struct Calls {
     server: Arc<dyn SpireServer>,
+    kube: Option<Arc<dyn KubeApi>>,
     metrics: Metrics,
-    replies: mpsc::Sender<(CallId, SpireReply)>,
+    replies: mpsc::Sender<Event>,
     under_way: JoinSet<()>,
 }
 
@@ -27,11 +29,13 @@ impl Calls {
     /// None yet; replies go to `replies`.
     pub fn new(
         server: Arc<dyn SpireServer>,
+        kube: Option<Arc<dyn KubeApi>>,
         metrics: Metrics,
-        replies: mpsc::Sender<(CallId, SpireReply)>,
+        replies: mpsc::Sender<Event>,
     ) -> Self {
         Self {
             server,
+            kube,
             metrics,
             replies,
             under_way: JoinSet::new(),
@@ -63,7 +67,43 @@ impl Calls {
                 .get_or_create(&RpcLabels { method, code })
                 .inc();
             // Without a receiver the program is ending.
-            let _ = replies.send((id, reply)).await;
+            let _ = replies.send(Event::Replied(id, reply)).await;
+        });
+    }
+
+    /// Performs a call to the Kubernetes API in the background.
+    pub fn start_kube(&mut self, id: CallId, call: KubeCall) {
+        while self.under_way.try_join_next().is_some() {}
+        let operation = call.word();
+        let (kube, replies, metrics) = (
+            self.kube.clone(),
+            self.replies.clone(),
+            self.metrics.clone(),
+        );
+        self.under_way.spawn(async move {
+            let performed = tokio::spawn(async move {
+                match kube {
+                    Some(kube) => kube.perform(call).await,
+                    None => Err(Failure::new(
+                        FailureClass::Permanent,
+                        "this mode does not write to the Kubernetes API",
+                    )),
+                }
+            });
+            let reply = performed
+                .await
+                .unwrap_or_else(|e| Err(Failure::new(FailureClass::Unknown, e.to_string())));
+            let outcome = match &reply {
+                Ok(KubeAnswer::Written(_) | KubeAnswer::Definition(_)) => "ok",
+                Ok(KubeAnswer::Gone) => "gone",
+                Ok(KubeAnswer::Conflict) => "conflict",
+                Err(failure) => class_word(failure.class),
+            };
+            metrics
+                .kube_calls
+                .get_or_create(&OperationLabels { operation, outcome })
+                .inc();
+            let _ = replies.send(Event::KubeReplied(id, reply)).await;
         });
     }
 

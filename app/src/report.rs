@@ -40,7 +40,8 @@ impl Reporter {
                 waited,
             } => {
                 self.count("create", "ok");
-                if !matches!(subject, Subject::Node(_)) {
+                let is_node = spiffe_id.is_under(&machine.policy().root);
+                if !is_node {
                     self.metrics.entry_latency.observe(waited.as_secs_f64());
                 }
                 info!(%subject, entry_id = %id, %spiffe_id, waited_ms = waited.as_millis() as u64, "Created entry");
@@ -85,6 +86,23 @@ impl Reporter {
                 let text = format!("the SPIRE Server refuses its entry: {}", failure.message);
                 warn!(%subject, reason = %failure.message, retry_in_s = retry_in.as_secs(), "Server refuses entry");
                 self.event(machine, subject, "EntryRefused", text);
+            }
+            Fact::ResourceWritten {
+                subject,
+                name,
+                operation,
+            } => {
+                info!(%subject, namespace = %name.namespace, name = %name.name, operation, "Wrote SpiffeID");
+            }
+            Fact::WriteRefused {
+                subject,
+                failure,
+                retry_in,
+            } => {
+                self.count("write_spiffe_id", "refused");
+                let text = format!("the API server refuses its SpiffeID: {}", failure.message);
+                warn!(%subject, reason = %failure.message, retry_in_s = retry_in.as_secs(), "API server refuses SpiffeID");
+                self.event(machine, subject, "SpiffeIDRefused", text);
             }
             Fact::Held {
                 subject, problem, ..
@@ -144,6 +162,24 @@ impl Reporter {
                 retry_in,
             } => {
                 warn!(method, reason = %failure.message, retry_in_ms = retry_in.as_millis() as u64, "SPIRE Server failed");
+            }
+            Fact::KubernetesFailed {
+                operation,
+                failure,
+                retry_in,
+            } => {
+                warn!(operation, reason = %failure.message, retry_in_ms = retry_in.as_millis() as u64, "Kubernetes API failed");
+            }
+            Fact::DefinitionServing => info!("The CustomResourceDefinition of SpiffeIDs is there"),
+            Fact::DefinitionTerminating => {
+                warn!(
+                    "The CustomResourceDefinition of SpiffeIDs is being deleted: finalizers are released, entries stay"
+                );
+            }
+            Fact::DefinitionMissing => {
+                warn!(
+                    "The CustomResourceDefinition of SpiffeIDs is not installed: nothing is registered until it is (see the command crd)"
+                );
             }
             Fact::ServerBack => info!("SPIRE Server answers again"),
             Fact::BundleArrived(td) => info!(trust_domain = %td, "Bundle is there"),
@@ -206,6 +242,10 @@ impl Reporter {
         set(&m.entries, "pod", status.entries.1);
         set(&m.objects, "node", status.objects.0);
         set(&m.objects, "pod", status.objects.1);
+        if let Some(serving) = status.definition {
+            set(&m.objects, "spiffe_id", status.spiffe_ids);
+            m.definition.set(i64::from(serving));
+        }
         m.held.clear();
         for (reason, n) in &status.held {
             m.held.get_or_create(&ReasonLabel { reason }).set(*n as i64);

@@ -5,11 +5,11 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, bail};
 use registrar_adapters::{
     config::{self, Common, Config, LogFormat, LogLevel, Mode},
-    kubernetes::{self, EventPublisher, KubeSettings, watch_control},
+    kubernetes::{self, EventPublisher, KubeApi, KubeSettings, SpiffeIds, watch_control},
     spire::{Deadlines, MayBegin, SpireClient, connect::ServerAddress},
     telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
 };
-use registrar_core::sync::Reconciler;
+use registrar_core::{policy::Policy, sync::Reconciler};
 use tokio::sync::mpsc;
 use tracing::{info, level_filters::LevelFilter, warn};
 
@@ -67,15 +67,14 @@ fn install_log(common: &Common) -> anyhow::Result<Option<LogFile>> {
 }
 
 async fn run_mode(config: Config, args: &RunArgs, log_file: Option<LogFile>) -> anyhow::Result<()> {
-    let reconcile_mode = match config.mode {
-        Mode::Reconcile(reconcile) => reconcile,
-        Mode::Webhook(_) | Mode::Crd(_) => bail!(
+    if let Mode::Webhook(_) = config.mode {
+        bail!(
             "mode {:?} is not built yet; mode = \"reconcile\" is",
             config.mode.name()
-        ),
-    };
+        );
+    }
     reconcile(
-        *reconcile_mode,
+        config.mode,
         &config.common,
         args.kubeconfig.clone(),
         log_file,
@@ -83,14 +82,32 @@ async fn run_mode(config: Config, args: &RunArgs, log_file: Option<LogFile>) -> 
     .await
 }
 
-/// Everything of reconcile mode.
+/// What the mode means to the rules and the step machine; `namespace` is our own.
+fn policy(mode: Mode, common: &Common, namespace: &str) -> anyhow::Result<Policy> {
+    match mode {
+        Mode::Reconcile(reconcile) => Ok(reconcile.policy),
+        Mode::Crd(crd) => crd
+            .policy(common, namespace)
+            .context("trust_domain and cluster cannot be part of SPIFFE IDs"),
+        Mode::Webhook(_) => bail!("webhook mode has no step machine"),
+    }
+}
+
+/// The Lease on which replicas elect the one that writes: the original's.
+fn lease_name(mode: &Mode) -> String {
+    match mode {
+        Mode::Reconcile(reconcile) => format!("{}-leader-election", reconcile.controller_name),
+        Mode::Webhook(_) | Mode::Crd(_) => "spire-k8s-registrar-leader-election".to_owned(),
+    }
+}
+
+/// Everything of the modes that watch the cluster.
 async fn reconcile(
-    mode: config::Reconcile,
+    mode: Mode,
     common: &Common,
     kubeconfig: Option<PathBuf>,
     log_file: Option<LogFile>,
 ) -> anyhow::Result<()> {
-    let policy = mode.policy;
     let signals = Signals::new().context("signals cannot be listened to")?;
     let metrics = Metrics::new();
     let health = Health::default();
@@ -105,10 +122,16 @@ async fn reconcile(
         namespace: common.namespace.clone(),
     };
     let (client, namespace) = kubernetes::connect(&settings).await?;
-    let lease = format!("{}-leader-election", mode.controller_name);
+    let lease = lease_name(&mode);
+    let policy = policy(mode, common, &namespace)?;
     let candidacy = Candidacy::of(common, &settings, &namespace, &lease, metrics.clone()).await?;
     let fence = candidacy.fence();
-    let server = server(common, Arc::new(move || fence.is_open()))?;
+    let may_begin: MayBegin = Arc::new(move || fence.is_open());
+    let server = server(common, may_begin.clone())?;
+    let kube: Option<Arc<dyn KubeApi>> = match policy.spiffe_ids {
+        Some(_) => Some(Arc::new(SpiffeIds::new(client.clone(), may_begin))),
+        None => None,
+    };
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "k8s-workload-registrar".into());
     let (events, publishing) = EventPublisher::new(client.clone(), instance, |why| {
         warn!(reason = why, "No Event")
@@ -132,6 +155,7 @@ async fn reconcile(
     let driver = Driver {
         machine: Reconciler::new(policy, nonce()),
         server,
+        kube,
         watched,
         control,
         candidacy,

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod breaker;
+mod crd;
 mod definition;
 mod dns_names;
 mod election;

@@ -12,6 +12,7 @@ pub mod process;
 pub mod proxy;
 pub mod registrar;
 pub mod relay;
+pub mod spiffe_ids;
 pub mod wait;
 
 pub use api_proxy::ApiProxy;
@@ -19,4 +20,5 @@ pub use cluster::{Cluster, PodSpec};
 pub use control_plane::{ControlPlane, Options};
 pub use entries::Entries;
 pub use registrar::Registrar;
+pub use spiffe_ids::SpiffeIds;
 pub use wait::{eventually, steadily};

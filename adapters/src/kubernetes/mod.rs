@@ -6,10 +6,12 @@ pub mod client;
 pub mod control;
 pub mod events;
 pub mod lease;
+pub mod resources;
 pub mod watch;
 
 pub use client::{ClientError, KubeSettings, connect, connect_for_lease};
 pub use control::{CONTROL_CONFIG_MAP, Control, watch_control};
 pub use events::{EventNote, EventPublisher, Regarding};
 pub use lease::LeaseLock;
+pub use resources::{KubeApi, SpiffeIds};
 pub use watch::{Watched, watch};

@@ -226,15 +226,22 @@ pub fn snapshot(json: &str) -> serde_json::Result<SpiffeIdSnapshot> {
     })
 }
 
-/// What our field manager applied, by the API server's books.
+/// What our field manager applied, by the API server's books; else what the original, of the same name, wrote.
 fn applied(
     managed: &[ManagedFields<'_>],
     spec: &Result<Arc<cluster::SpiffeIdSpec>, Arc<str>>,
 ) -> Option<AppliedFields> {
-    let ours = managed.iter().find(|m| {
-        m.manager == FIELD_MANAGER && m.operation == "Apply" && m.subresource.is_empty()
-    })?;
+    let by = |operation: &str| {
+        managed.iter().find(|m| {
+            m.manager == FIELD_MANAGER && m.operation == operation && m.subresource.is_empty()
+        })
+    };
+    let by_us = by("Apply").is_some();
+    let ours = by("Apply").or_else(|| by("Update"))?;
     let fields: Value = serde_json::from_str(ours.fields?.get()).ok()?;
+    if !by_us && fields["f:spec"].is_null() {
+        return None;
+    }
     let items = |field: &str, all: &[Arc<str>]| match &fields["f:spec"][field] {
         // A list that is one value to the API server (the original's schema) is ours as a whole.
         Value::Object(items) if items.is_empty() => all.iter().cloned().collect(),
@@ -250,6 +257,7 @@ fn applied(
         Err(_) => Default::default(),
     };
     Some(AppliedFields {
+        by_us,
         dns_names: items("f:dnsNames", dns_names),
         federates_with: items("f:federatesWith", federates_with),
     })

@@ -112,6 +112,10 @@ pub struct Metrics {
     pub last_compared: FloatGauge,
     /// Events that found no room.
     pub events_dropped: Counter,
+    /// Calls that write SpiffeIDs, or read their definition.
+    pub kube_calls: Family<OperationLabels, Counter>,
+    /// Whether the definition of SpiffeIDs is there.
+    pub definition: Gauge,
 }
 
 struct Builder {
@@ -163,7 +167,7 @@ impl Metrics {
             Family::new_with_constructor(latency_histogram);
         Self {
             entries: b.add("entries", "gauge", "kind", "Our entries on the SPIRE Server", Family::default()),
-            objects: b.add("objects", "gauge", "kind", "Nodes and pods in the cluster", Family::default()),
+            objects: b.add("objects", "gauge", "kind", "Nodes, pods and SpiffeIDs in the cluster", Family::default()),
             held: b.add("held", "gauge", "reason", "Objects that cannot be registered as they are; their entries stay", Family::default()),
             skipped: b.add("skipped", "gauge", "reason", "Objects that get no entry", Family::default()),
             refused: b.add("refused", "gauge", "", "Objects whose entry the SPIRE Server refuses", Gauge::default()),
@@ -181,6 +185,8 @@ impl Metrics {
             watch_failures: b.add("watch_failures_total", "counter", "kind", "Lists and watches of the Kubernetes API that failed and were tried again", Family::default()),
             last_compared: b.add("last_sync_timestamp_seconds", "gauge", "", "When all entries were last compared with the server, in seconds since 1970", FloatGauge::default()),
             events_dropped: b.add("events_dropped_total", "counter", "", "Kubernetes Events that found no room in the queue", Counter::default()),
+            kube_calls: b.add("kubernetes_calls_total", "counter", "operation, outcome", "Calls to the Kubernetes API that write SpiffeIDs or read their definition (crd mode)", Family::default()),
+            definition: b.add("spiffe_id_definition", "gauge", "", "1 while the CustomResourceDefinition of SpiffeIDs is there (crd mode)", Gauge::default()),
             registry: Arc::new(b.registry),
             described: Arc::new(b.described),
         }
@@ -240,6 +246,13 @@ mod tests {
         metrics
             .drift
             .get_or_create(&DriftLabel { drift: "missing" })
+            .inc();
+        metrics
+            .kube_calls
+            .get_or_create(&OperationLabels {
+                operation: "apply",
+                outcome: "ok",
+            })
             .inc();
         let text = metrics.render();
         for metric in metrics.described() {

@@ -39,7 +39,7 @@ pub struct SpiffeIdSnapshot {
     pub controller: Option<Controller>,
     /// Of `metadata.labels`, [`POD_UID_LABEL`] and [`NODE_UID_LABEL`].
     pub labels: Metadata,
-    /// What of it our field manager applied, if it did.
+    /// What of it we applied, or the original registrar wrote; `None` where neither did.
     pub applied: Option<AppliedFields>,
     /// `spec`, or why it cannot be read: such an object can still be deleted.
     pub spec: Result<Arc<SpiffeIdSpec>, Arc<str>>,
@@ -65,9 +65,11 @@ pub struct Controller {
     pub uid: Uid,
 }
 
-/// What the API server's `managedFields` say that our field manager applied.
+/// What the API server's `managedFields` say that our field manager applied, or the original registrar wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AppliedFields {
+    /// Whether we applied it: then it goes when we apply without it.
+    pub by_us: bool,
     /// Items of `spec.dnsNames`.
     pub dns_names: BTreeSet<Arc<str>>,
     /// Items of `spec.federatesWith`.

@@ -61,6 +61,7 @@ pub fn classify(policy: &Policy, entry: &RegisteredEntry) -> Ownership {
 
 fn node_of(policy: &Policy, entry: &RegisteredEntry) -> Option<Subject> {
     let mut name: Option<Arc<str>> = None;
+    let mut uid = false;
     let mut cluster = false;
     for selector in entry.selectors.iter() {
         if &*selector.kind != "k8s_psat" {
@@ -69,13 +70,15 @@ fn node_of(policy: &Policy, entry: &RegisteredEntry) -> Option<Subject> {
         match selector.value.split_once(':')? {
             ("cluster", value) if value == &*policy.cluster => cluster = true,
             ("agent_node_name", value) if name.is_none() => name = Some(value.into()),
+            ("agent_node_uid", _) if policy.nodes == NodePolicy::ByUid && !uid => uid = true,
             _ => return None,
         }
     }
     match (policy.nodes, cluster, name) {
         (NodePolicy::OneForAll, true, None) => Some(Subject::Node("".into())),
         (NodePolicy::ByName | NodePolicy::None, true, Some(name)) => Some(Subject::Node(name)),
-        (NodePolicy::ByUid, true, _) => None,
+        // By name, by UID, or one for all nodes: whichever the mode was before.
+        (NodePolicy::ByUid, true, name) => Some(Subject::Node(name.unwrap_or_default())),
         _ => None,
     }
 }

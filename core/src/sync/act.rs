@@ -16,20 +16,26 @@ use crate::{
 impl Reconciler {
     pub(super) fn act(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
         self.poll_bundles(now, calls);
+        self.poll_definition(now);
         self.scan_on(now, calls);
         if !self.began && self.inputs_complete() {
             self.began = true;
             self.look_at_unexplained(now);
         }
+        if self.leading && !self.paused {
+            self.release_with_definition(now);
+            self.send_writes(now);
+        }
         let least = match (self.may_sweep(), self.may_answer()) {
             _ if self.paused => return,
-            (true, _) => Urgency::Resync,
+            (true, _) => Urgency::Object,
             (false, true) => Urgency::Asked,
             (false, false) => return,
         };
         self.find_on(now, calls);
         loop {
             self.send_staged(now, calls);
+            self.send_writes(now);
             // Look ahead no further than the free slots can carry: what waits longer may have changed by then.
             let room = self.free_slots() * self.batch_limit;
             let can_send = self.gate.is_open(now, self.flights.len());
@@ -38,7 +44,7 @@ impl Reconciler {
             }
             let mut looked = false;
             while self.staged.len() < room
-                && let Some(subject) = self.queue.pop(least)
+                && let Some(subject) = self.queue.pop(least, self.kube.has_room())
             {
                 looked = true;
                 self.look_at(&subject, now);
@@ -84,6 +90,12 @@ impl Reconciler {
         if self.read_doubtful(subject) {
             return;
         }
+        match subject {
+            Subject::SpiffeId(..) => return self.look_at_resource(subject, now),
+            Subject::Entry(id) => return self.look_at_unclaimed(subject, id, now),
+            _ if self.gets_resource(subject) => return self.look_at_object(subject),
+            _ => {}
+        }
         if self.is_blocked(subject) || self.waits_for_all_nodes(subject) {
             self.queue.rest(subject);
             return;
@@ -111,7 +123,8 @@ impl Reconciler {
                     self.queue.rest(subject);
                     return;
                 }
-                self.converge(subject, &entries, &owner);
+                self.bring_about(subject, &entries, &owner);
+                self.queue.rest(subject);
             }
         }
     }
@@ -128,12 +141,14 @@ impl Reconciler {
         !ids.is_empty()
     }
 
-    fn converge(
+    /// Stages what is missing between the entries that a subject has and those it should have. Returns the right one once
+    /// nothing is.
+    pub(super) fn bring_about(
         &mut self,
         subject: &Subject,
         entries: &[std::sync::Arc<Entry>],
         owner: &crate::cluster::Uid,
-    ) {
+    ) -> Option<EntryId> {
         let records: Vec<_> = self.mirror.of(subject).collect();
         let policy = &self.policy;
         let diff = diff(entries, &records, |record, entry| {
@@ -149,6 +164,7 @@ impl Reconciler {
         for id in &diff.right {
             self.mirror.set_owner(id, owner);
         }
+        let right = diff.right.first().cloned();
         let complete = diff.update.is_empty() && diff.create.is_empty();
         for (id, entry, mask) in diff.update {
             if mask.contains(Field::ParentId) && self.waits_for_node(subject, &entry) {
@@ -166,7 +182,7 @@ impl Reconciler {
             );
         }
         for entry in diff.create {
-            let id = self.next_entry_id();
+            let id = self.next_entry_id(subject, owner);
             self.stage(
                 subject,
                 Operation::Create {
@@ -176,6 +192,7 @@ impl Reconciler {
                 },
             );
         }
+        let surplus = !diff.surplus.is_empty();
         if complete {
             self.ended.remove(subject);
             self.refused.remove(subject);
@@ -191,18 +208,24 @@ impl Reconciler {
                 );
             }
         }
-        self.queue.rest(subject);
+        right.filter(|_| complete && !surplus)
     }
 
     /// Whether the node's entry that this one would hang under is still to be made; then the pod is looked at again when
     /// it is.
     fn waits_for_node(&mut self, subject: &Subject, entry: &Entry) -> bool {
-        let Some(node) = self.observed.pod(subject).and_then(|p| p.node_name.clone()) else {
+        if self.policy.pods.parent != ParentForm::NodeAlias {
+            return false;
+        }
+        let path = entry.parent_id.path();
+        let Some(node) = path
+            .strip_prefix(self.policy.root.path())
+            .and_then(|rest| rest.strip_prefix('/'))
+            .map(std::sync::Arc::from)
+        else {
             return false;
         };
-        let pending = self.policy.pods.parent == ParentForm::NodeAlias
-            && entry.parent_id.is_under(&self.policy.root)
-            && self.node_is_pending(&node);
+        let pending = self.node_is_pending(&node);
         if pending {
             self.waiting_for_node
                 .entry(node)
@@ -226,7 +249,7 @@ impl Reconciler {
         if node.is_empty() {
             return self.all_nodes_missing();
         }
-        let subject = Subject::Node(node.clone());
+        let subject = self.subject_of_node(node);
         let there = self.mirror.of(&subject).any(|r| {
             r.entry
                 .spiffe_id
@@ -237,9 +260,25 @@ impl Reconciler {
         self.observed.node(node).is_some() && !self.refused.contains(&subject) && !there
     }
 
+    /// Whom a node's entry is about: the node, or its SpiffeID.
+    fn subject_of_node(&self, node: &std::sync::Arc<str>) -> Subject {
+        match &self.policy.spiffe_ids {
+            Some(policy) => Subject::SpiffeId(policy.namespace.clone(), node.clone()),
+            None => Subject::Node(node.clone()),
+        }
+    }
+
     /// Brings back the pods that waited for a node, once they need not wait any longer.
     pub(super) fn release_waiting(&mut self, subject: &Subject, now: Now) {
-        let Subject::Node(node) = subject else { return };
+        let node = match (subject, &self.policy.spiffe_ids) {
+            (Subject::Node(node), None) => node,
+            (Subject::SpiffeId(namespace, name), Some(policy))
+                if *namespace == policy.namespace =>
+            {
+                name
+            }
+            _ => return,
+        };
         if self.waiting_for_node.contains_key(node) && !self.node_is_pending(node) {
             for pod in self.waiting_for_node.remove(node).unwrap_or_default() {
                 let urgency = self.floor(&pod).min(Urgency::Changed);
@@ -249,6 +288,11 @@ impl Reconciler {
     }
 
     fn hold_entries(&mut self, subject: &Subject, owner: Option<crate::cluster::Uid>) {
+        self.keep_held(subject, owner);
+        self.queue.rest(subject);
+    }
+
+    pub(super) fn keep_held(&mut self, subject: &Subject, owner: Option<crate::cluster::Uid>) {
         for (id, of_former) in self.entries_of_held(subject, owner.as_ref()) {
             if of_former {
                 self.stage(
@@ -269,7 +313,6 @@ impl Reconciler {
         if self.queue.get(subject).is_some_and(|w| w.in_flight == 0) {
             self.ended.remove(subject);
         }
-        self.queue.rest(subject);
     }
 
     /// The entries of a held subject, and whether each belonged to a former object.
@@ -290,7 +333,7 @@ impl Reconciler {
             .collect()
     }
 
-    fn remove_entries(&mut self, subject: &Subject, reason: DeleteReason, now: Now) {
+    pub(super) fn remove_entries(&mut self, subject: &Subject, reason: DeleteReason, now: Now) {
         let ids: Vec<EntryId> = self
             .mirror
             .of(subject)
@@ -317,9 +360,11 @@ impl Reconciler {
     }
 
     fn finish_first_sync(&mut self) {
+        let written = self.kube.is_at_rest() || self.policy.dry_run;
         if !self.first_sync_done
             && !self.all_nodes_missing()
             && self.scan.is_fresh()
+            && written
             && self.is_settled()
         {
             self.first_sync_done = true;
@@ -336,12 +381,24 @@ impl Reconciler {
             })
     }
 
+    /// Whether every object has the SpiffeID that it should have, and what is missing is not just yet to come.
+    fn resources_known(&self, now: Now) -> bool {
+        self.policy.spiffe_ids.is_none()
+            || self.kube.is_at_rest()
+                && self.kube.definition.is_settled()
+                && self
+                    .kube
+                    .definition
+                    .grace_ends()
+                    .is_none_or(|end| now >= end)
+    }
+
     /// When all that is to go is known, lets the breaker decide. Returns whether there is more to do now.
     fn judge_deletes(&mut self, now: Now) -> bool {
         if self.breaker.is_empty() && self.breaker.tripped().is_none() {
             return false;
         }
-        let all_looked_at = self.queue.len() == 0;
+        let all_looked_at = self.queue.len() == 0 && self.resources_known(now);
         if !self.first_sync_done || !self.scan.is_fresh() || !all_looked_at {
             return false;
         }

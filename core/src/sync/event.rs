@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Fact;
 use crate::{
     cluster::{Kind, Object, ObjectKey, PodSnapshot, Uid},
-    ports::{SpireCall, SpireReply},
+    ports::{KubeCall, KubeReply, SpireCall, SpireReply},
 };
 
 /// Time since some fixed moment of this process, from a monotonic clock.
@@ -75,6 +75,8 @@ pub enum Event {
     },
     /// The answer to a call.
     Replied(CallId, SpireReply),
+    /// The answer to a call to the Kubernetes API.
+    KubeReplied(CallId, KubeReply),
     /// Whether this replica may write from now on.
     Leading(bool),
     /// This replica may answer reviews from now on, leading or not: the server is the right one.
@@ -107,6 +109,8 @@ pub struct Step {
     pub look_ups: Vec<ObjectKey>,
     /// The answers to reviews: an `Err` says in one line why the review cannot be granted now.
     pub answers: Vec<(ReviewId, Result<(), Arc<str>>)>,
+    /// Calls to perform on the Kubernetes API. Each is to be answered by one [`Event::KubeReplied`].
+    pub kube_calls: Vec<(CallId, KubeCall)>,
     /// What happened, in order.
     pub facts: Vec<Fact>,
     /// When to step again at the latest, even without an event.

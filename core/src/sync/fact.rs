@@ -6,7 +6,7 @@ use super::TripId;
 use crate::{
     cluster::{Kind, Uid},
     entry::{EntryId, FieldMask},
-    ports::Failure,
+    ports::{Failure, ResourceName},
     rules::{Note, Problem, SkipReason, Subject},
     spiffe::{SpiffeId, TrustDomain},
 };
@@ -24,6 +24,8 @@ pub enum DeleteReason {
     Surplus,
     /// It belonged to a former object of the same name.
     FormerObject,
+    /// Its SpiffeID now asks for what another one has.
+    Duplicate,
 }
 
 impl DeleteReason {
@@ -53,6 +55,9 @@ impl fmt::Display for DeleteReason {
             DeleteReason::Surplus => f.write_str("its object has another entry"),
             DeleteReason::FormerObject => {
                 f.write_str("it belonged to a former object of the same name")
+            }
+            DeleteReason::Duplicate => {
+                f.write_str("its SpiffeID asks for what another SpiffeID has")
             }
         }
     }
@@ -119,6 +124,39 @@ pub enum Fact {
         /// Of the entry, where it has one already.
         id: Option<EntryId>,
     },
+    /// A SpiffeID was written or deleted in the Kubernetes API.
+    ResourceWritten {
+        /// For whom.
+        subject: Subject,
+        /// Which.
+        name: ResourceName,
+        /// [`crate::ports::KubeCall::word`]
+        operation: &'static str,
+    },
+    /// The Kubernetes API would not have it; tried again later.
+    WriteRefused {
+        /// For whom.
+        subject: Subject,
+        /// The API server's words.
+        failure: Failure,
+        /// Until the next attempt.
+        retry_in: Duration,
+    },
+    /// The Kubernetes API does not answer, or not as it should.
+    KubernetesFailed {
+        /// What was asked of it.
+        operation: &'static str,
+        /// Its words or the transport's.
+        failure: Failure,
+        /// Until the next attempt.
+        retry_in: Duration,
+    },
+    /// The CustomResourceDefinition of SpiffeIDs is there.
+    DefinitionServing,
+    /// It is being deleted, and all SpiffeIDs with it; their entries stay.
+    DefinitionTerminating,
+    /// It is not installed.
+    DefinitionMissing,
     /// The server would not have it; tried again later.
     Refused {
         /// For whom.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     cluster::Uid,
     entry::{EntryId, RegisteredEntry},
-    rules::Subject,
+    rules::{Subject, Tuple},
 };
 
 /// One entry of ours.
@@ -25,6 +25,8 @@ pub(super) struct Record {
 pub(super) struct Mirror {
     records: BTreeMap<EntryId, Record>,
     by_subject: BTreeMap<Subject, BTreeSet<EntryId>>,
+    /// Those without a known SpiffeID, by what they are.
+    unclaimed: BTreeMap<Tuple, BTreeSet<EntryId>>,
     /// Deleted while a list was under way that may still show them.
     deleted: BTreeMap<EntryId, u64>,
 }
@@ -85,16 +87,9 @@ impl Mirror {
     ) {
         let id = entry.id.clone();
         let scan = self.records.get(&id).map_or(0, |r| r.scan);
-        if let Some(old) = self.records.get(&id)
-            && old.subject != subject
-        {
-            self.unlink(&id);
-        }
+        self.unlink(&id);
         self.deleted.remove(&id);
-        self.by_subject
-            .entry(subject.clone())
-            .or_default()
-            .insert(id.clone());
+        self.link(&entry, &subject);
         self.records.insert(
             id,
             Record {
@@ -107,14 +102,50 @@ impl Mirror {
         );
     }
 
+    /// The entry is another subject's from now on.
+    pub(super) fn hand_over(&mut self, id: &EntryId, subject: &Subject) {
+        self.unlink(id);
+        if let Some(mut record) = self.records.remove(id) {
+            self.link(&record.entry, subject);
+            record.subject = subject.clone();
+            record.owner = None;
+            self.records.insert(id.clone(), record);
+        }
+    }
+
+    /// Entries without a known SpiffeID that are exactly this.
+    pub(super) fn unclaimed(&self, tuple: &Tuple) -> impl Iterator<Item = &EntryId> {
+        self.unclaimed.get(tuple).into_iter().flatten()
+    }
+
+    /// Entries whose ID begins so.
+    pub(super) fn beginning(&self, prefix: &str) -> impl Iterator<Item = &Record> {
+        self.records
+            .range(EntryId::stored(prefix)..)
+            .map(|(_, record)| record)
+            .take_while(move |r| r.entry.id.as_str().starts_with(prefix))
+    }
+
+    fn link(&mut self, entry: &RegisteredEntry, subject: &Subject) {
+        self.by_subject
+            .entry(subject.clone())
+            .or_default()
+            .insert(entry.id.clone());
+        if let Subject::Entry(_) = subject {
+            self.unclaimed
+                .entry(Tuple::stored(entry))
+                .or_default()
+                .insert(entry.id.clone());
+        }
+    }
+
     fn unlink(&mut self, id: &EntryId) {
-        if let Some(record) = self.records.get(id)
-            && let Some(ids) = self.by_subject.get_mut(&record.subject)
-        {
-            ids.remove(id);
-            if ids.is_empty() {
-                self.by_subject.remove(&record.subject);
-            }
+        let Some(record) = self.records.get(id) else {
+            return;
+        };
+        remove_from(&mut self.by_subject, &record.subject, id);
+        if let Subject::Entry(_) = &record.subject {
+            remove_from(&mut self.unclaimed, &Tuple::stored(&record.entry), id);
         }
     }
 
@@ -170,5 +201,14 @@ impl Mirror {
     /// No list is under way that was asked for before `stamp`: what was deleted before can be forgotten.
     pub(super) fn forget_deleted(&mut self, stamp: u64) {
         self.deleted.retain(|_, at| *at >= stamp);
+    }
+}
+
+fn remove_from<K: Ord>(index: &mut BTreeMap<K, BTreeSet<EntryId>>, key: &K, id: &EntryId) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
     }
 }

@@ -7,18 +7,25 @@
 
 mod act;
 mod breaker;
+mod definition;
+mod endings;
 mod event;
 mod fact;
 mod flight;
 mod gate;
+mod kube;
 mod mirror;
+mod objects;
 mod observed;
 mod plan;
 mod preview;
 mod queue;
 mod reply;
+mod resources;
 mod review;
 mod scan;
+mod spiffe_ids;
+mod standing;
 mod status;
 mod want;
 
@@ -34,7 +41,7 @@ use std::{
 };
 
 use crate::{
-    cluster::Kind,
+    cluster::{Kind, Object, Uid},
     entry::EntryId,
     policy::{NodePolicy, ParentForm, Policy},
     rules::{Bundles, Note, Problem, SkipReason, Subject},
@@ -42,11 +49,14 @@ use crate::{
 use breaker::Breaker;
 use flight::{Flight, Staged};
 use gate::Gate;
+use kube::Kube;
 use mirror::Mirror;
 use observed::{Observed, Touched};
 use queue::{Queue, Urgency};
+use resources::resource_of;
 use review::Reviews;
 use scan::{BundlePoll, Scan};
+use spiffe_ids::Claim;
 
 /// Keeps the entries of one cluster right.
 ///
@@ -90,6 +100,11 @@ pub struct Reconciler {
     refused: BTreeSet<Subject>,
     /// Subjects whose object's end was watched, and that may still have entries.
     ended: BTreeSet<Subject>,
+    /// SpiffeIDs that are gone or going, and when that was seen.
+    deaths: BTreeMap<Subject, u64>,
+    /// What is known of entries that SpiffeIDs' statuses name and that are not ours.
+    claims: BTreeMap<Subject, Claim>,
+    kube: Kube,
     /// Pods that move under a node as soon as its entry is there, by the node's name.
     waiting_for_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
     reviews: Reviews,
@@ -129,6 +144,9 @@ impl Reconciler {
             federating: BTreeSet::new(),
             refused: BTreeSet::new(),
             ended: BTreeSet::new(),
+            deaths: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            kube: Kube::default(),
             waiting_for_node: BTreeMap::new(),
             reviews: Reviews::default(),
             foreign: BTreeSet::new(),
@@ -144,6 +162,12 @@ impl Reconciler {
     /// The kinds of objects that must be watched under this policy.
     pub fn kinds(policy: &Policy) -> Vec<Kind> {
         let mut kinds = Vec::new();
+        if let Some(spiffe_ids) = &policy.spiffe_ids {
+            kinds.push(Kind::SpiffeId);
+            if !spiffe_ids.pod_controller {
+                return kinds;
+            }
+        }
         if policy.pods.watched {
             kinds.push(Kind::Pod);
         }
@@ -172,6 +196,7 @@ impl Reconciler {
             calls,
             look_ups: std::mem::take(&mut self.reviews.look_ups),
             answers: std::mem::take(&mut self.reviews.answers),
+            kube_calls: std::mem::take(&mut self.kube.outbox),
             facts: std::mem::take(&mut self.facts),
             wake_at: self.wake_at(now),
         }
@@ -182,6 +207,9 @@ impl Reconciler {
         match event {
             Event::RelistBegan(kind) => self.observed.relist_began(kind),
             Event::Listed(object) | Event::Applied(object) => {
+                if let Object::SpiffeId(resource) = &object {
+                    self.kube.seen(&resource.resource_version);
+                }
                 self.observed.apply(&self.policy, object, &mut touched);
             }
             Event::RelistDone(kind) => {
@@ -189,6 +217,13 @@ impl Reconciler {
                     self.facts.push(Fact::Synced(kind));
                 }
                 self.observed.relist_done(kind, &mut touched);
+                if kind == Kind::SpiffeId && self.policy.spiffe_ids.is_some() {
+                    // It may be empty because its definition is another one than before.
+                    self.kube.definition.want(self.stamp);
+                    touched
+                        .subjects
+                        .extend(self.kube.listed().iter().map(resources::subject_of));
+                }
                 // What was kept because the kind was not fully known may be decided now.
                 if self.began && self.observed.proves_absence(kind) {
                     self.look_at_unexplained(now);
@@ -209,6 +244,7 @@ impl Reconciler {
                 }
             }
             Event::Replied(id, reply) => self.replied(now, id, reply),
+            Event::KubeReplied(id, reply) => self.kube_replied(now, id, reply),
             Event::Leading(leading) => {
                 if leading && !self.leading && self.scan.has_completed() {
                     // Another replica wrote meanwhile: creates go at once, the rest after the mirror is read again.
@@ -242,6 +278,9 @@ impl Reconciler {
         for (subject, key) in touched.gone {
             self.sign_of_life(now, &subject, Some(key));
         }
+        for subject in touched.ended.iter().chain(&touched.subjects) {
+            self.note_death(subject);
+        }
         for subject in touched.ended {
             if self.mirror.has(&subject) || self.queue.get(&subject).is_some() {
                 self.ended.insert(subject);
@@ -253,18 +292,38 @@ impl Reconciler {
         }
     }
 
+    /// Remembers when a SpiffeID was first seen to be gone or going.
+    fn note_death(&mut self, subject: &Subject) {
+        let Some(name) = resource_of(subject) else {
+            return;
+        };
+        match self.observed.resources.get(&name) {
+            Some(resource) if !resource.deleting => drop(self.deaths.remove(subject)),
+            _ => drop(self.deaths.entry(subject.clone()).or_insert(self.stamp)),
+        }
+    }
+
     fn urgency_of(&self, subject: &Subject) -> Urgency {
+        if self.gets_resource(subject) {
+            return Urgency::Object;
+        }
         if self.floor(subject) == Urgency::Asked {
             return Urgency::Asked;
         }
         let exists = match subject {
             Subject::Node(name) => self.observed.node(name).is_some(),
+            Subject::SpiffeId(..) => resource_of(subject)
+                .and_then(|name| self.observed.resources.get(&name))
+                .is_some_and(|r| !r.deleting),
             pod => self.observed.pod(pod).is_some() || self.reviews.expected(pod).next().is_some(),
         };
         match (exists, subject) {
             (false, _) => Urgency::Gone,
             (true, _) if self.mirror.has(subject) => Urgency::Changed,
             (true, Subject::Node(_)) => Urgency::Node,
+            (true, Subject::SpiffeId(namespace, _)) if self.is_our_namespace(namespace) => {
+                Urgency::Node
+            }
             (true, _) => Urgency::New,
         }
     }
@@ -281,6 +340,12 @@ impl Reconciler {
     fn end(&mut self, subject: &Subject, now: Now) {
         let floor = self.floor(subject);
         self.queue.end(subject, now, floor);
+    }
+
+    /// Whether the SpiffeIDs of nodes live there.
+    fn is_our_namespace(&self, namespace: &str) -> bool {
+        let policy = self.policy.spiffe_ids.as_ref();
+        policy.is_some_and(|p| *p.namespace == *namespace)
     }
 
     /// Wants a look at every subject that has an entry but no object.
@@ -303,6 +368,7 @@ impl Reconciler {
             && Self::kinds(&self.policy)
                 .into_iter()
                 .all(|k| self.observed.is_synced(k))
+            && (self.policy.spiffe_ids.is_none() || self.kube.definition.is_known())
     }
 
     fn wake_at(&self, now: Now) -> Option<Now> {
@@ -311,12 +377,19 @@ impl Reconciler {
             (at, _) => at,
         };
         let waiting = (self.queue.len() > 0 || !self.staged.is_empty()).then_some(now);
+        let kube = match self.policy.spiffe_ids {
+            Some(_) => self.kube.wake_at(self.queue.len() > 0),
+            None => None,
+        };
+        let grace = self.kube.definition.grace_ends().filter(|end| *end > now);
         [
             self.queue.next_retry(),
             self.breaker.next_expiry(),
             self.reviews
                 .next_at(self.gate.failing().map(|(since, _)| *since)),
-            server(self.scan.next_at()),
+            kube,
+            grace.filter(|_| !self.breaker.is_empty()),
+            server(self.scan.next_at().filter(|_| self.may_scan())),
             server(self.bundle_poll.next_at()),
             // Without a reply under way nothing else would wake us when the gate opens.
             waiting.and_then(|_| self.gate.opens_at()),
@@ -327,12 +400,16 @@ impl Reconciler {
         .min()
     }
 
-    fn next_entry_id(&mut self) -> EntryId {
+    fn next_entry_id(&mut self, subject: &Subject, owner: &Uid) -> EntryId {
         self.issued_ids += 1;
-        self.policy.entry_ids.issue(self.nonce, self.issued_ids)
+        let ids = &self.policy.entry_ids;
+        match subject {
+            Subject::SpiffeId(..) => ids.issue_for(owner, self.nonce, self.issued_ids),
+            _ => ids.issue(self.nonce, self.issued_ids),
+        }
     }
 
-    fn note_left_out(&mut self, subject: &Subject, uid: &crate::cluster::Uid, notes: Vec<Note>) {
+    fn note_left_out(&mut self, subject: &Subject, uid: &Uid, notes: Vec<Note>) {
         let before = self
             .notes
             .get(subject)
@@ -361,5 +438,7 @@ impl Reconciler {
         self.refused.remove(subject);
         self.ended.remove(subject);
         self.reviews.forget(subject);
+        self.deaths.remove(subject);
+        self.claims.remove(subject);
     }
 }

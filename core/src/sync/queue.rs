@@ -23,9 +23,11 @@ pub(super) enum Urgency {
     Gone,
     /// A comparison, or a first look at what is there already.
     Resync,
+    /// An object that gets a SpiffeID: entries come before those that are yet to be asked for.
+    Object,
 }
 
-const URGENCIES: usize = 6;
+const URGENCIES: usize = 7;
 
 /// What is going on with one subject. There is none for a subject at rest.
 #[derive(Debug)]
@@ -99,9 +101,13 @@ impl Queue {
         }
     }
 
-    /// The most urgent subject that is at least so urgent, no longer queued.
-    pub(super) fn pop(&mut self, least: Urgency) -> Option<Subject> {
+    /// The most urgent subject that is at least so urgent, no longer queued; of those that get SpiffeIDs only if there is room
+    /// for their writes.
+    pub(super) fn pop(&mut self, least: Urgency, objects: bool) -> Option<Subject> {
         for (n, queue) in self.queues.iter_mut().enumerate().take(least as usize + 1) {
+            if n == Urgency::Object as usize && !objects {
+                continue;
+            }
             while let Some(subject) = queue.pop_front() {
                 if let Some(work) = self.work.get_mut(&subject)
                     && let Some(queued) = work.queued
@@ -114,6 +120,15 @@ impl Queue {
             }
         }
         None
+    }
+
+    /// This subject, no longer queued.
+    pub(super) fn take(&mut self, subject: &Subject) {
+        if let Some(work) = self.work.get_mut(subject)
+            && let Some(queued) = work.queued.take()
+        {
+            self.queued[queued as usize] -= 1;
+        }
     }
 
     pub(super) fn get(&self, subject: &Subject) -> Option<&Work> {
@@ -160,6 +175,14 @@ impl Queue {
         self.mark(subject, urgency, now);
     }
 
+    /// One operation for it was only told, not done: at rest, unless something happened meanwhile.
+    pub(super) fn give_up(&mut self, subject: &Subject) {
+        if let Some(work) = self.work.get_mut(subject) {
+            work.in_flight = work.in_flight.saturating_sub(1);
+        }
+        self.rest(subject);
+    }
+
     /// It failed: not before `delay` has passed, unless it changes.
     pub(super) fn back_off(&mut self, subject: &Subject, now: Now, delay: Duration) {
         let Some(work) = self.work.get_mut(subject) else {
@@ -197,6 +220,7 @@ impl Queue {
             Urgency::Node,
             Urgency::New,
             Urgency::Changed,
+            Urgency::Object,
         ]
         .iter()
         .map(|u| self.queued[*u as usize])

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     entry::{EntryId, RegisteredEntry},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireReply},
-    rules::{Ownership, Subject, classify},
+    rules::{Ownership, Subject},
     spiffe::TrustDomain,
 };
 
@@ -274,7 +274,12 @@ impl Reconciler {
 
     /// The server has a similar entry already: it is the one we want, if it is ours.
     fn similar_found(&mut self, now: Now, subject: &Subject, stored: RegisteredEntry) {
-        match classify(&self.policy, &stored) {
+        match self.classify(&stored) {
+            Ownership::Ours(whose) if self.is_busy_elsewhere(subject, &whose) => {
+                // It is about to become something else, or to go.
+                self.queue.mark(&whose, Urgency::Changed, now);
+                self.back_off(now, subject);
+            }
             Ownership::Ours(whose) => {
                 let id = stored.id.clone();
                 let stamp = self.stamp;
@@ -299,6 +304,11 @@ impl Reconciler {
         }
     }
 
+    /// Whether a similar entry is that of another SpiffeID.
+    fn is_busy_elsewhere(&self, subject: &Subject, whose: &Subject) -> bool {
+        whose != subject && matches!(whose, Subject::SpiffeId(..))
+    }
+
     fn item_read(
         &mut self,
         now: Now,
@@ -316,7 +326,7 @@ impl Reconciler {
         }
         let known = self.mirror.get(id).is_some();
         let owner = self.mirror.get(id).and_then(|r| r.owner.clone());
-        match stored.map(|s| (classify(&self.policy, &s), s)) {
+        match stored.map(|s| (self.classify(&s), s)) {
             Some((Ownership::Ours(whose), stored)) => {
                 self.mirror.put(stored, whose.clone(), owner, asked);
                 if !known {
@@ -327,7 +337,8 @@ impl Reconciler {
                 }
                 self.queue.mark(&whose, Urgency::Changed, now);
             }
-            Some((Ownership::Foreign(_), _)) | None => {
+            foreign @ (Some((Ownership::Foreign(_), _)) | None) => {
+                self.claim_read(subject, id, foreign.is_some());
                 self.mirror.remove(id, asked);
                 self.breaker.pardon(id);
             }
@@ -340,10 +351,8 @@ impl Reconciler {
         self.reviews.resolve(subject, &Err(why.into()));
         self.release_waiting(subject, now);
         let retry_in = self.back_off_for(now, subject, failure.class);
-        let uid = match subject {
-            Subject::Node(name) => self.observed.node(name).map(|n| n.uid.clone()),
-            pod => self.observed.pod(pod).map(|p| p.uid.clone()),
-        };
+        let uid = self.uid_of(subject);
+        self.report_refusal(subject, &failure.message);
         self.facts.push(Fact::Refused {
             subject: subject.clone(),
             uid,
@@ -356,7 +365,12 @@ impl Reconciler {
         self.back_off_for(now, subject, FailureClass::Retry);
     }
 
-    fn back_off_for(&mut self, now: Now, subject: &Subject, class: FailureClass) -> Duration {
+    pub(super) fn back_off_for(
+        &mut self,
+        now: Now,
+        subject: &Subject,
+        class: FailureClass,
+    ) -> Duration {
         let (first, longest) = match class {
             FailureClass::Retry | FailureClass::Unknown => (500, 60_000),
             FailureClass::Permanent | FailureClass::Denied => (2_000, 300_000),

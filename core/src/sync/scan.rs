@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{CallId, Drift, Fact, Now, Reconciler, flight::Flight, mirror::Change, queue::Urgency};
 use crate::{
+    cluster::Kind,
     entry::RegisteredEntry,
     ports::SpireCall,
-    rules::{Foreign, Ownership, Subject, classify},
+    rules::{Foreign, Ownership, Subject},
     spiffe::TrustDomain,
 };
 
@@ -142,8 +143,14 @@ impl BundlePoll {
 }
 
 impl Reconciler {
+    /// Whose an entry is cannot be told before the SpiffeIDs are known.
+    pub(super) fn may_scan(&self) -> bool {
+        self.policy.spiffe_ids.is_none() || self.observed.is_synced(Kind::SpiffeId)
+    }
+
     pub(super) fn scan_on(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
         if self.scan.next_at().is_none_or(|at| at > now)
+            || !self.may_scan()
             || !self.gate.is_open(now, self.flights.len())
         {
             return;
@@ -214,7 +221,7 @@ impl Reconciler {
 
     pub(super) fn entry_read(&mut self, now: Now, entry: RegisteredEntry, asked: u64, scan: u64) {
         let id = entry.id.clone();
-        let subject = match classify(&self.policy, &entry) {
+        let subject = match self.classify(&entry) {
             Ownership::Ours(subject) => subject,
             Ownership::Foreign(foreign) => {
                 if self.mirror.get(&id).is_some() {

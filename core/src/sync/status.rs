@@ -23,6 +23,14 @@ pub enum NotReady {
     NodeEntry,
     /// The first sync is not done.
     FirstSync,
+    /// The CustomResourceDefinition of SpiffeIDs is not read yet.
+    DefinitionNotRead,
+    /// The CustomResourceDefinition of SpiffeIDs is not installed.
+    DefinitionMissing,
+    /// The CustomResourceDefinition of SpiffeIDs is being deleted.
+    DefinitionTerminating,
+    /// The Kubernetes API does not take our writes.
+    KubernetesAway,
 }
 
 impl fmt::Display for NotReady {
@@ -34,6 +42,17 @@ impl fmt::Display for NotReady {
             NotReady::ServerAway => f.write_str("the SPIRE Server does not answer"),
             NotReady::NodeEntry => f.write_str("the entry of all nodes is not there yet"),
             NotReady::FirstSync => f.write_str("the first sync is not done"),
+            NotReady::DefinitionNotRead => f.write_str(
+                "the CustomResourceDefinition spiffeids.spiffeid.spiffe.io is not read yet",
+            ),
+            NotReady::DefinitionMissing => f.write_str(
+                "the CustomResourceDefinition spiffeids.spiffeid.spiffe.io is not installed; \
+                 the command crd prints it",
+            ),
+            NotReady::DefinitionTerminating => f.write_str(
+                "the CustomResourceDefinition spiffeids.spiffeid.spiffe.io is being deleted",
+            ),
+            NotReady::KubernetesAway => f.write_str("the Kubernetes API does not take writes"),
         }
     }
 }
@@ -65,6 +84,10 @@ pub struct Status {
     pub oldest: Option<Duration>,
     /// Calls under way.
     pub in_flight: usize,
+    /// SpiffeIDs that exist.
+    pub spiffe_ids: usize,
+    /// Whether the definition of SpiffeIDs is there; `None` where they play no part.
+    pub definition: Option<bool>,
     /// The trip of the breaker, if it is open, and how many deletes it holds back.
     pub tripped: Option<(TripId, usize)>,
     /// When all entries were last compared with the server.
@@ -85,7 +108,12 @@ impl Reconciler {
         let nodes = self
             .mirror
             .records()
-            .filter(|r| matches!(r.subject, Subject::Node(_)))
+            .filter(|r| match &r.subject {
+                Subject::SpiffeId(..) | Subject::Entry(_) => {
+                    r.entry.parent_id == self.policy.server_id()
+                }
+                subject => matches!(subject, Subject::Node(_)),
+            })
             .count();
         Status {
             not_ready: self.not_ready(),
@@ -99,7 +127,13 @@ impl Reconciler {
             queued: self.queue.len(),
             busy: self.queue.busy(),
             oldest: self.queue.oldest().map(|since| now.saturating_sub(since)),
-            in_flight: self.flights.len(),
+            in_flight: self.flights.len() + self.kube.in_flight(),
+            spiffe_ids: self.observed.resources.len(),
+            definition: self
+                .policy
+                .spiffe_ids
+                .is_some()
+                .then(|| self.kube.definition.is_serving()),
             tripped: self
                 .breaker
                 .tripped()
@@ -127,7 +161,7 @@ impl Reconciler {
             }),
             Subject::SpiffeId(namespace, name) => Some((
                 ObjectKey::new(Kind::SpiffeId, namespace.clone(), name.clone()),
-                None,
+                self.uid_of_resource(subject),
             )),
             Subject::Entry(_) => None,
         }
@@ -151,6 +185,19 @@ impl Reconciler {
         }
         if missing.is_empty() && self.all_nodes_missing() {
             missing.push(NotReady::NodeEntry);
+        }
+        if self.policy.spiffe_ids.is_some() {
+            let definition = &self.kube.definition;
+            if !definition.is_known() {
+                missing.push(NotReady::DefinitionNotRead);
+            } else if definition.is_terminating() {
+                missing.push(NotReady::DefinitionTerminating);
+            } else if !definition.is_serving() {
+                missing.push(NotReady::DefinitionMissing);
+            }
+            if !self.kube.is_well() {
+                missing.push(NotReady::KubernetesAway);
+            }
         }
         if missing.is_empty() && self.leading && !self.paused && !self.first_sync_done {
             missing.push(NotReady::FirstSync);

@@ -1,13 +1,22 @@
 //! From what is observed to what is wanted for one subject.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::{DeleteReason, Fact, Reconciler, plan::Want};
+use super::{DeleteReason, Fact, Reconciler, plan::Want, resources::resource_of};
 use crate::{
     cluster::{Kind, PodSnapshot, Uid},
     entry::Entry,
     policy::FEDERATES_WITH,
-    rules::{Decision, PodLookups, Problem, Subject, decide_node, decide_pod, entry_of_all_nodes},
+    rules::{
+        Bundles, Decision, PodLookups, Problem, Subject, decide_node, decide_pod, decide_spiffe_id,
+        entry_of_all_nodes,
+    },
+};
+
+/// As if every bundle were there.
+static ANY: Bundles = Bundles {
+    known: None,
+    missing: BTreeSet::new(),
 };
 
 impl Reconciler {
@@ -54,10 +63,12 @@ impl Reconciler {
         }
     }
 
-    fn uid_of(&self, subject: &Subject) -> Option<Uid> {
+    pub(super) fn uid_of(&self, subject: &Subject) -> Option<Uid> {
         match subject {
             Subject::Node(name) => self.observed.node(name).map(|n| n.uid.clone()),
             Subject::PodUid(uid) => Some(uid.clone()),
+            Subject::SpiffeId(..) => self.uid_of_resource(subject),
+            Subject::Entry(_) => None,
             pod => self.seen_or_expected(pod).map(|p| p.uid.clone()),
         }
     }
@@ -69,19 +80,23 @@ impl Reconciler {
     }
 
     /// The decision for the object, its UID, and whether it names trust domains; `None` if there is no object.
-    fn decide(&self, subject: &Subject) -> Option<(Uid, Decision, bool)> {
+    pub(super) fn decide(&self, subject: &Subject) -> Option<(Uid, Decision, bool)> {
+        if let Subject::SpiffeId(..) = subject {
+            return self.decide_resource(subject);
+        }
         if self.is_all_nodes(subject) {
             let entries = vec![Arc::new(entry_of_all_nodes(&self.policy))];
             let notes = Vec::new();
             return Some((Uid::new(""), Decision::Register { entries, notes }, false));
         }
+        let through_resource = self.gets_resource(subject);
         if let Subject::Node(name) = subject {
             let node = self.observed.node(name)?;
-            let decision = decide_node(&self.policy, node, &self.bundles);
+            let decision = decide_node(&self.policy, node, self.bundles_of_objects());
             return Some((
                 node.uid.clone(),
                 decision,
-                node.annotations.contains_key(FEDERATES_WITH),
+                !through_resource && node.annotations.contains_key(FEDERATES_WITH),
             ));
         }
         let pod = self.seen_or_expected(subject)?;
@@ -94,7 +109,7 @@ impl Reconciler {
         Some((
             pod.uid.clone(),
             decision,
-            pod.annotations.contains_key(FEDERATES_WITH),
+            !through_resource && pod.annotations.contains_key(FEDERATES_WITH),
         ))
     }
 
@@ -104,9 +119,29 @@ impl Reconciler {
         let lookups = PodLookups {
             node: pod.node_name.as_deref().and_then(|n| self.observed.node(n)),
             slices: &slices,
-            bundles: &self.bundles,
+            bundles: self.bundles_of_objects(),
         };
         decide_pod(&self.policy, pod, lookups)
+    }
+
+    /// The bundles by which pods and nodes are decided. A SpiffeID names all trust domains that its pod does; which of them
+    /// its entry can have is decided for the entry.
+    fn bundles_of_objects(&self) -> &Bundles {
+        match self.policy.spiffe_ids {
+            Some(_) => &ANY,
+            None => &self.bundles,
+        }
+    }
+
+    fn decide_resource(&self, subject: &Subject) -> Option<(Uid, Decision, bool)> {
+        let name = resource_of(subject)?;
+        let resource = self.observed.resources.get(&name)?;
+        let decision = decide_spiffe_id(&self.policy, resource, &self.bundles);
+        let federates = resource
+            .spec
+            .as_ref()
+            .is_ok_and(|spec| !spec.federates_with.is_empty());
+        Some((resource.uid.clone(), decision, federates))
     }
 
     fn without_object(&mut self, subject: &Subject) -> Want {
@@ -136,7 +171,7 @@ impl Reconciler {
         !Self::kinds(&self.policy).contains(&Kind::Node) || self.observed.proves_absence(Kind::Node)
     }
 
-    fn hold(&mut self, subject: &Subject, uid: Option<Uid>, problem: Problem) {
+    pub(super) fn hold(&mut self, subject: &Subject, uid: Option<Uid>, problem: Problem) {
         if self.held.get(subject) != Some(&problem) {
             self.facts.push(Fact::Held {
                 subject: subject.clone(),
@@ -147,7 +182,7 @@ impl Reconciler {
         }
     }
 
-    fn release_hold(&mut self, subject: &Subject) {
+    pub(super) fn release_hold(&mut self, subject: &Subject) {
         if self.held.remove(subject).is_some() {
             self.facts.push(Fact::Released {
                 subject: subject.clone(),

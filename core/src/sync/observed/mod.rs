@@ -1,13 +1,18 @@
 //! The cluster as last seen: objects, the indexes between them, and how far each kind is known.
 
+mod resources;
+mod slices;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use super::resources::{Resources, subject_of};
 use crate::{
     cluster::{EndpointsSnapshot, Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
     policy::Policy,
+    ports::ResourceName,
     rules::{Subject, subject_of_pod},
 };
 
@@ -42,6 +47,9 @@ pub(super) struct Observed {
     uids: BTreeMap<Name, Uid>,
     nodes: BTreeMap<Arc<str>, NodeSnapshot>,
     slices: BTreeMap<Name, EndpointsSnapshot>,
+    pub(super) resources: Resources,
+    /// Of nodes, those that are gone and still named by pods among them.
+    node_uids: BTreeMap<Arc<str>, Uid>,
     pods_of_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
     slices_of_pod: BTreeMap<Name, BTreeSet<Name>>,
     unreadable: BTreeMap<Subject, Arc<str>>,
@@ -57,6 +65,11 @@ impl Observed {
 
     pub(super) fn node(&self, name: &str) -> Option<&NodeSnapshot> {
         self.nodes.get(name)
+    }
+
+    /// The UID of a node, or that of the last one of this name.
+    pub(super) fn last_uid_of_node(&self, name: &str) -> Option<&Uid> {
+        self.node_uids.get(name)
     }
 
     pub(super) fn unreadable(&self, subject: &Subject) -> Option<&Arc<str>> {
@@ -129,7 +142,7 @@ impl Observed {
                 }
                 // The list is newer than every read before it.
                 self.buried.clear();
-                self.forget_unreadable(&seen, touched);
+                self.forget_unreadable(kind, &seen, touched);
             }
             Kind::Node => {
                 let empty: Arc<str> = "".into();
@@ -142,7 +155,7 @@ impl Observed {
                 for name in absent {
                     self.remove_node(&name, touched);
                 }
-                self.forget_unreadable(&seen, touched);
+                self.forget_unreadable(kind, &seen, touched);
             }
             Kind::EndpointSlice => {
                 let absent: Vec<Name> = self
@@ -155,17 +168,39 @@ impl Observed {
                     self.replace_slice(&name, None, touched);
                 }
             }
-            Kind::SpiffeId => {}
+            Kind::SpiffeId => {
+                let seen_now = |name: &ResourceName| {
+                    seen.contains_key(&(name.namespace.clone(), name.name.clone()))
+                };
+                let absent: Vec<ResourceName> = self
+                    .resources
+                    .names()
+                    .filter(|n| !seen_now(n))
+                    .cloned()
+                    .collect();
+                for name in absent {
+                    self.remove_resource(&name, touched);
+                }
+                self.forget_unreadable(kind, &seen, touched);
+            }
         }
     }
 
-    fn forget_unreadable(&mut self, seen: &BTreeMap<Name, Option<Uid>>, touched: &mut Touched) {
+    fn forget_unreadable(
+        &mut self,
+        kind: Kind,
+        seen: &BTreeMap<Name, Option<Uid>>,
+        touched: &mut Touched,
+    ) {
         self.unreadable.retain(|subject, _| {
-            let name = match subject {
-                Subject::Pod(namespace, name) => (namespace.clone(), name.clone()),
-                Subject::Node(name) => (Arc::from(""), name.clone()),
-                // Known by UID only: its pod comes with the list, or is gone.
-                Subject::PodUid(_) | Subject::SpiffeId(..) | Subject::Entry(_) => return true,
+            let name = match (kind, subject) {
+                (Kind::Pod, Subject::Pod(namespace, name))
+                | (Kind::SpiffeId, Subject::SpiffeId(namespace, name)) => {
+                    (namespace.clone(), name.clone())
+                }
+                (Kind::Node, Subject::Node(name)) => (Arc::from(""), name.clone()),
+                // Of another kind; or known by UID only: its pod comes with the list, or is gone.
+                _ => return true,
             };
             let keep = seen.contains_key(&name);
             if !keep {
@@ -180,7 +215,8 @@ impl Observed {
         let key = object.key();
         let uid = match &object {
             Object::Pod(pod) => Some(pod.uid.clone()),
-            Object::Node(_) | Object::EndpointSlice(_) | Object::SpiffeId(_) => None,
+            Object::SpiffeId(resource) => Some(resource.uid.clone()),
+            Object::Node(_) | Object::EndpointSlice(_) => None,
         };
         self.seen(&key, uid);
         match object {
@@ -190,7 +226,7 @@ impl Observed {
                 let name = (slice.namespace.clone(), slice.name.clone());
                 self.replace_slice(&name, Some(slice), touched);
             }
-            Object::SpiffeId(_) => {}
+            Object::SpiffeId(resource) => self.apply_resource(policy, *resource, touched),
         }
     }
 
@@ -235,6 +271,9 @@ impl Observed {
             pods.remove(subject);
             if pods.is_empty() {
                 self.pods_of_node.remove(node);
+                if !self.nodes.contains_key(node) {
+                    self.node_uids.remove(node);
+                }
                 // The entry of a node whose object is gone stays as long as a living pod names it.
                 touched.subjects.push(Subject::Node(node.clone()));
             }
@@ -266,6 +305,7 @@ impl Observed {
         let subject = Subject::Node(node.name.clone());
         let readable = self.unreadable.remove(&subject).is_some();
         let old = self.nodes.insert(node.name.clone(), node.clone());
+        self.node_uids.insert(node.name.clone(), node.uid.clone());
         if !readable && old.as_ref() == Some(&node) {
             return;
         }
@@ -280,65 +320,16 @@ impl Observed {
 
     fn remove_node(&mut self, name: &Arc<str>, touched: &mut Touched) {
         if self.nodes.remove(name).is_some() {
+            self.forget_node(name);
             touched.subjects.push(Subject::Node(name.clone()));
         }
     }
 
-    fn replace_slice(
-        &mut self,
-        name: &Name,
-        new: Option<EndpointsSnapshot>,
-        touched: &mut Touched,
-    ) {
-        let old = match new.clone() {
-            Some(slice) => self.slices.insert(name.clone(), slice),
-            None => self.slices.remove(name),
-        };
-        if old == new {
-            return;
+    /// Its UID is remembered as long as pods name it.
+    fn forget_node(&mut self, name: &Arc<str>) {
+        if !self.pods_of_node.contains_key(name) {
+            self.node_uids.remove(name);
         }
-        let same_service = old.as_ref().map(|s| &s.service) == new.as_ref().map(|s| &s.service);
-        let pods =
-            |slice: &Option<EndpointsSnapshot>| -> BTreeMap<Name, BTreeSet<(String, String)>> {
-                let mut pods: BTreeMap<Name, BTreeSet<_>> = BTreeMap::new();
-                for e in slice.iter().flat_map(|s| s.endpoints.iter()) {
-                    let hostname = e.hostname.as_deref().unwrap_or_default();
-                    pods.entry((e.pod_namespace.clone(), e.pod_name.clone()))
-                        .or_default()
-                        .insert((e.address.to_string(), hostname.to_owned()));
-                }
-                pods
-            };
-        let (before, after) = (pods(&old), pods(&new));
-        for (pod, was) in &before {
-            if !after.contains_key(pod)
-                && let Some(slices) = self.slices_of_pod.get_mut(pod)
-            {
-                slices.remove(name);
-                if slices.is_empty() {
-                    self.slices_of_pod.remove(pod);
-                }
-            }
-            if !same_service || after.get(pod) != Some(was) {
-                touched.subjects.extend(self.subject_named(pod));
-            }
-        }
-        for pod in after.into_keys().filter(|p| !before.contains_key(p)) {
-            touched.subjects.extend(self.subject_named(&pod));
-            self.slices_of_pod
-                .entry(pod)
-                .or_default()
-                .insert(name.clone());
-        }
-    }
-
-    /// The subject of the pod with this name.
-    fn subject_named(&self, name: &Name) -> Option<Subject> {
-        if let Some(uid) = self.uids.get(name) {
-            return Some(Subject::PodUid(uid.clone()));
-        }
-        let by_name = Subject::Pod(name.0.clone(), name.1.clone());
-        self.pods.contains_key(&by_name).then_some(by_name)
     }
 
     /// The end of this very object was watched.
@@ -367,11 +358,20 @@ impl Observed {
                 let subject = Subject::Node(key.name.clone());
                 self.unreadable.remove(&subject);
                 self.nodes.remove(&key.name);
+                self.forget_node(&key.name);
                 touched.subjects.push(subject.clone());
                 touched.ended.push(subject);
             }
             Kind::EndpointSlice => self.replace_slice(&name, None, touched),
-            Kind::SpiffeId => {}
+            Kind::SpiffeId => {
+                let name = ResourceName::new(name.0, name.1);
+                if self.resources.get(&name).is_some_and(|r| r.uid != *uid) {
+                    return;
+                }
+                self.unreadable.remove(&subject_of(&name));
+                self.remove_resource(&name, touched);
+                touched.ended.push(subject_of(&name));
+            }
         }
     }
 
@@ -394,6 +394,9 @@ impl Observed {
                 subjects.extend(uid.cloned().map(Subject::PodUid));
             }
             (Kind::Node, Some(key)) => subjects.push(Subject::Node(key.name.clone())),
+            (Kind::SpiffeId, Some(key)) => {
+                subjects.push(Subject::SpiffeId(key.namespace.clone(), key.name.clone()));
+            }
             _ => {}
         }
         for subject in subjects {

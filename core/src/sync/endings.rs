@@ -1,0 +1,160 @@
+//! SpiffeIDs that end: first the entry goes, then our finalizer; and entries that no SpiffeID asks for any more.
+
+use super::{
+    DeleteReason, Now, Reconciler,
+    plan::Operation,
+    queue::Urgency,
+    resources::{resource_of, subject_of},
+};
+use crate::{
+    cluster::{Kind, SPIFFE_ID_FINALIZER, SpiffeIdSnapshot},
+    entry::EntryId,
+    ports::ResourceName,
+    rules::{Foreign, Ownership, Subject, classify},
+};
+
+impl Reconciler {
+    /// A SpiffeID that is being deleted: first its entry goes, then our finalizer.
+    pub(super) fn finalize(
+        &mut self,
+        subject: &Subject,
+        name: &ResourceName,
+        resource: &SpiffeIdSnapshot,
+        now: Now,
+    ) {
+        if !self.end_is_its_own(subject) {
+            if !self.waits_for_definition(subject) {
+                // It goes with the definition: the entry stays for the one that comes after it.
+                self.release(subject, name, resource);
+            }
+            return;
+        }
+        if self.reads_claim(subject, resource) {
+            return;
+        }
+        self.claim(subject, name, resource);
+        self.hand_entries_on(subject, now);
+        let ids: Vec<EntryId> = self
+            .mirror
+            .of(subject)
+            .map(|r| r.entry.id.clone())
+            .collect();
+        if ids.is_empty() {
+            self.release(subject, name, resource);
+        } else if !self.scan.is_fresh() {
+            self.scan.postpone(subject.clone());
+        } else {
+            for id in ids {
+                let reason = DeleteReason::ObjectDeleted;
+                self.stage(subject, Operation::Delete { id, reason });
+            }
+        }
+    }
+
+    /// While the definition is being deleted its SpiffeIDs wait for our finalizers, and so does it: they leave even while
+    /// the SPIRE Server cannot be asked.
+    pub(super) fn release_with_definition(&mut self, now: Now) {
+        if !self.kube.definition.is_terminating() {
+            return;
+        }
+        let waiting: Vec<SpiffeIdSnapshot> = self
+            .observed
+            .resources
+            .iter()
+            .filter(|r| r.deleting && r.has_finalizer())
+            .cloned()
+            .collect();
+        for resource in waiting {
+            let name = ResourceName::new(resource.namespace.clone(), resource.name.clone());
+            let subject = subject_of(&name);
+            self.queue.mark(&subject, Urgency::Gone, now);
+            if self.queue.get(&subject).is_some_and(|w| w.in_flight == 0) {
+                self.queue.take(&subject);
+                self.release(&subject, &name, &resource);
+                self.queue.rest(&subject);
+            }
+        }
+    }
+
+    fn release(&mut self, subject: &Subject, name: &ResourceName, resource: &SpiffeIdSnapshot) {
+        self.release_hold(subject);
+        if resource.has_finalizer() {
+            let others = resource.finalizers.iter();
+            let others = others.filter(|f| &***f != SPIFFE_ID_FINALIZER);
+            let finalizers = others.cloned().collect();
+            self.set_finalizers(subject, name, resource, finalizers);
+        }
+    }
+
+    fn waits_for_definition(&self, subject: &Subject) -> bool {
+        self.kube.definition.waiting.contains(subject)
+    }
+
+    /// Whether the end of this SpiffeID was seen and is its own, not that of the definition. If that cannot be told yet, the
+    /// subject comes back when it can.
+    fn end_is_its_own(&mut self, subject: &Subject) -> bool {
+        let seen = self.deaths.get(subject).copied().unwrap_or(self.stamp);
+        if !self.kube.definition.covers(seen) {
+            self.kube.definition.want(seen);
+            self.kube.definition.waiting.insert(subject.clone());
+            return false;
+        }
+        self.kube.definition.is_serving()
+    }
+
+    /// The object's end says nothing about its workload.
+    pub(super) fn not_its_own_end(&mut self, subject: &Subject) {
+        self.ended.remove(subject);
+        self.deaths.remove(subject);
+    }
+
+    /// A SpiffeID that is not there any more, and may have left entries.
+    pub(super) fn look_after_resource(&mut self, subject: &Subject, now: Now) {
+        self.claims.remove(subject);
+        if let Some(name) = resource_of(subject) {
+            self.kube.forget(&name);
+        }
+        if self.ended.contains(subject) && self.mirror.has(subject) && !self.end_is_its_own(subject)
+        {
+            if !self.waits_for_definition(subject) {
+                self.not_its_own_end(subject);
+            }
+            return;
+        }
+        self.hand_entries_on(subject, now);
+        let known = self.ended.contains(subject) || self.observed.proves_absence(Kind::SpiffeId);
+        if !known {
+            return;
+        }
+        self.release_hold(subject);
+        self.deaths.remove(subject);
+        let reason = match self.ended.contains(subject) {
+            true => DeleteReason::ObjectDeleted,
+            false => DeleteReason::ObjectAbsent,
+        };
+        self.remove_entries(subject, reason, now);
+    }
+
+    /// An entry of ours of which no SpiffeID is known.
+    pub(super) fn look_at_unclaimed(&mut self, subject: &Subject, id: &EntryId, now: Now) {
+        let Some(entry) = self.mirror.get(id).map(|r| r.entry.clone()) else {
+            return self.queue.rest(subject);
+        };
+        if let Some(claimant) = self.observed.resources.claimant(&self.policy, &entry, true) {
+            self.mirror.hand_over(id, &claimant);
+            self.breaker.pardon(id);
+            self.queue.mark(&claimant, Urgency::Changed, now);
+            return self.queue.rest(subject);
+        }
+        // A pod that is held keeps what it had, in whatever mode it was made.
+        let held = match classify(&self.policy, &entry) {
+            Ownership::Ours(pod) => self.held.contains_key(&pod),
+            Ownership::Foreign(Foreign::Elsewhere | Foreign::UnderRoot) => false,
+        };
+        if held || !self.observed.proves_absence(Kind::SpiffeId) {
+            self.breaker.pardon(id);
+            return self.queue.rest(subject);
+        }
+        self.remove_entries(subject, DeleteReason::ObjectAbsent, now);
+    }
+}

@@ -1,0 +1,271 @@
+//! From pods and nodes to SpiffeIDs: what is wanted of each is compared with what is there, and applied.
+
+use std::sync::Arc;
+
+use super::{DeleteReason, Reconciler, plan::Want};
+use crate::{
+    cluster::{NODE_UID_LABEL, NodeSnapshot, POD_UID_LABEL, SpiffeIdSnapshot, Uid},
+    entry::Entry,
+    ports::{AppliedResource, KubeCall, Owner, ResourceName},
+    rules::{Bundles, Decision, Problem, Subject, decide_node, spec_of},
+};
+
+/// Whose a SpiffeID is that has the name of an object's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Belongs {
+    /// This very object's.
+    Here,
+    /// That of a former object of the same name.
+    Former,
+    /// Someone else's.
+    Elsewhere,
+}
+
+impl Reconciler {
+    /// Whether this subject gets a SpiffeID, and its entry through that.
+    pub(super) fn gets_resource(&self, subject: &Subject) -> bool {
+        self.policy.spiffe_ids.is_some() && matches!(subject, Subject::Pod(..) | Subject::Node(_))
+    }
+
+    /// The name of the SpiffeID that a pod or node gets.
+    fn resource_for(&self, subject: &Subject) -> Option<ResourceName> {
+        let policy = self.policy.spiffe_ids.as_ref()?;
+        match subject {
+            Subject::Pod(namespace, name) => {
+                Some(ResourceName::new(namespace.clone(), name.clone()))
+            }
+            Subject::Node(name) => Some(ResourceName::new(policy.namespace.clone(), name.clone())),
+            _ => None,
+        }
+    }
+
+    /// Decides which SpiffeID a pod or node should have, and stages what is next for it.
+    pub(super) fn look_at_object(&mut self, subject: &Subject) {
+        if let Some(name) = self.resource_for(subject)
+            && !self.kube.expects(&name)
+        {
+            self.converge_object(subject, &name);
+        }
+        self.queue.rest(subject);
+    }
+
+    fn converge_object(&mut self, subject: &Subject, name: &ResourceName) {
+        let there = self.observed.resources.get(name).cloned();
+        let belongs = there.as_ref().map(|r| self.belongs(subject, r));
+        if belongs == Some(Belongs::Elsewhere)
+            && let Some((uid, Decision::Register { .. }, _)) = self.decide(subject)
+        {
+            let problem = Problem::NameTaken {
+                namespace: name.namespace.clone(),
+                name: name.name.clone(),
+            };
+            self.skipped.remove(subject);
+            return self.hold(subject, Some(uid), problem);
+        }
+        match self.want(subject) {
+            Want::Entries { entries, owner } => {
+                let Some(entry) = entries.first() else {
+                    return;
+                };
+                let owner = Some(owner_of(subject, owner));
+                self.apply(subject, name, there.as_ref(), belongs, entry, owner);
+            }
+            Want::Nothing(reason) => {
+                if let Some(resource) = there.filter(|_| belongs != Some(Belongs::Elsewhere)) {
+                    self.remove_resource(subject, name, &resource, reason);
+                }
+                self.refused.remove(subject);
+                if !matches!(reason, DeleteReason::Skipped(_)) {
+                    self.forget(subject);
+                }
+            }
+            Want::Hold { .. } => drop(self.refused.remove(subject)),
+            Want::Unknown => {
+                if let Subject::Node(node) = subject {
+                    self.keep_node(subject, node, name, there.as_ref(), belongs);
+                }
+            }
+        }
+    }
+
+    fn belongs(&self, subject: &Subject, resource: &SpiffeIdSnapshot) -> Belongs {
+        let (kind, name, uid) = match subject {
+            Subject::Node(name) => {
+                let known = self.observed.last_uid_of_node(name);
+                // One that outlives its node has no owner, and says whose it was by its label.
+                let label = resource.labels.get(NODE_UID_LABEL);
+                if resource.controller.is_none() && resource.applied.is_some() && label.is_some() {
+                    return Belongs::Here;
+                }
+                ("Node", name, known)
+            }
+            Subject::Pod(_, name) => {
+                let pod = self.observed.pod(subject);
+                ("Pod", name, pod.map(|p| &p.uid))
+            }
+            _ => return Belongs::Elsewhere,
+        };
+        match &resource.controller {
+            Some(c) if &*c.kind == kind && c.name == *name => match uid == Some(&c.uid) {
+                true => Belongs::Here,
+                false => Belongs::Former,
+            },
+            _ => Belongs::Elsewhere,
+        }
+    }
+
+    fn apply(
+        &mut self,
+        subject: &Subject,
+        name: &ResourceName,
+        there: Option<&SpiffeIdSnapshot>,
+        belongs: Option<Belongs>,
+        entry: &Arc<Entry>,
+        owner: Option<Owner>,
+    ) {
+        let label = match subject {
+            Subject::Node(_) => NODE_UID_LABEL,
+            _ => POD_UID_LABEL,
+        };
+        let Some(uid) = owner.as_ref().map(|o| o.uid.clone()).or_else(|| {
+            let Subject::Node(node) = subject else {
+                return None;
+            };
+            self.observed.last_uid_of_node(node).cloned()
+        }) else {
+            return;
+        };
+        let wanted = AppliedResource {
+            name: name.clone(),
+            uid: there.map(|r| r.uid.clone()),
+            label: (label, uid),
+            owner,
+            spec: spec_of(entry),
+        };
+        let call = match there {
+            // One is made for a pod that lives on, not for one that is on its way out.
+            None if self.observed.pod(subject).is_some_and(|p| p.terminating) => return,
+            None => KubeCall::Apply(Box::new(wanted)),
+            // Made again when it is gone.
+            Some(resource) if resource.deleting => return,
+            Some(resource) if is_as_applied(&wanted, resource) => {
+                self.refused.remove(subject);
+                return;
+            }
+            // What we did not apply we cannot take back: first the original's fields become ours.
+            Some(resource) if resource.applied.as_ref().is_some_and(|a| !a.by_us) => {
+                KubeCall::TakeOver(name.clone(), resource.uid.clone())
+            }
+            // The garbage collector takes it away.
+            Some(resource) if belongs == Some(Belongs::Former) && resource.applied.is_none() => {
+                return;
+            }
+            Some(_) => KubeCall::Apply(Box::new(wanted)),
+        };
+        self.stage_write(subject, name, call);
+    }
+
+    /// The SpiffeID of an object that gets none. Where the object is gone, the garbage collector takes it away.
+    fn remove_resource(
+        &mut self,
+        subject: &Subject,
+        name: &ResourceName,
+        resource: &SpiffeIdSnapshot,
+        reason: DeleteReason,
+    ) {
+        let collected =
+            resource.controller.is_some() && !matches!(reason, DeleteReason::Skipped(_));
+        if resource.deleting || collected {
+            return;
+        }
+        let whose = super::resources::subject_of(name);
+        let ids: Vec<_> = self.mirror.of(&whose).map(|r| r.entry.id.clone()).collect();
+        let mut may = true;
+        for id in ids {
+            may &= reason.is_proven() || self.breaker.condemn(&id, subject, reason);
+        }
+        if may {
+            let call = KubeCall::Delete(name.clone(), resource.uid.clone());
+            self.stage_write(subject, name, call);
+        }
+    }
+
+    /// A node whose object is gone while pods name it: they are served as long as its entry is there.
+    fn keep_node(
+        &mut self,
+        subject: &Subject,
+        node: &Arc<str>,
+        name: &ResourceName,
+        there: Option<&SpiffeIdSnapshot>,
+        belongs: Option<Belongs>,
+    ) {
+        let Some(uid) = self.observed.last_uid_of_node(node).cloned() else {
+            return;
+        };
+        if belongs == Some(Belongs::Elsewhere) || self.observed.pods_on(node).next().is_none() {
+            return;
+        }
+        let last = NodeSnapshot {
+            name: node.clone(),
+            uid,
+            annotations: Default::default(),
+        };
+        if let Decision::Register { entries, .. } =
+            decide_node(&self.policy, &last, &Bundles::default())
+            && let Some(entry) = entries.first()
+        {
+            self.apply(subject, name, there, belongs, entry, None);
+        }
+    }
+}
+
+fn owner_of(subject: &Subject, uid: Uid) -> Owner {
+    let (kind, name) = match subject {
+        Subject::Node(name) => ("Node", name.clone()),
+        Subject::Pod(_, name) => ("Pod", name.clone()),
+        other => ("", other.to_string().into()),
+    };
+    Owner { kind, name, uid }
+}
+
+/// Whether an object has all that is applied, and nothing that we applied before and do not want any more.
+pub(super) fn is_as_applied(wanted: &AppliedResource, there: &SpiffeIdSnapshot) -> bool {
+    let Ok(spec) = &there.spec else {
+        return false;
+    };
+    let (label, uid) = &wanted.label;
+    let owner = match (&wanted.owner, &there.controller) {
+        (Some(owner), Some(c)) => {
+            *owner.kind == *c.kind && owner.name == c.name && owner.uid == c.uid
+        }
+        (None, None) => true,
+        _ => false,
+    };
+    let one =
+        |wanted: &Option<Arc<str>>, there: &Option<Arc<str>>| wanted.is_none() || wanted == there;
+    let (a, b) = (&wanted.spec.selector, &spec.selector);
+    let selector = one(&a.cluster, &b.cluster)
+        && one(&a.agent_node_uid, &b.agent_node_uid)
+        && one(&a.pod_name, &b.pod_name)
+        && one(&a.pod_uid, &b.pod_uid)
+        && one(&a.namespace, &b.namespace)
+        && one(&a.service_account, &b.service_account)
+        && one(&a.node_name, &b.node_name);
+    let applied = there.applied.clone().unwrap_or_default();
+    let list =
+        |wanted: &[Arc<str>], there: &[Arc<str>], ours: &std::collections::BTreeSet<Arc<str>>| {
+            wanted.iter().all(|w| there.contains(w)) && ours.iter().all(|o| wanted.contains(o))
+        };
+    there.labels.get(*label).is_some_and(|l| **l == *uid.0)
+        && owner
+        && there.has_finalizer()
+        && wanted.spec.parent_id == spec.parent_id
+        && wanted.spec.spiffe_id == spec.spiffe_id
+        && selector
+        && list(&wanted.spec.dns_names, &spec.dns_names, &applied.dns_names)
+        && list(
+            &wanted.spec.federates_with,
+            &spec.federates_with,
+            &applied.federates_with,
+        )
+}

@@ -1,0 +1,295 @@
+//! From SpiffeIDs to entries: whose entry is whose, what a SpiffeID's status says, and when its finalizer leaves.
+
+use std::sync::Arc;
+
+use super::{
+    DeleteReason, Now, Reconciler,
+    plan::{Operation, Want},
+    queue::Urgency,
+    resources::{resource_of, status_entry, subject_of},
+    standing::Standing,
+};
+use crate::{
+    cluster::{SPIFFE_ID_FINALIZER, SpiffeIdSnapshot, Uid},
+    entry::{EntryId, RegisteredEntry},
+    ports::{KubeCall, ResourceName},
+    rules::{Ownership, Subject, Tuple, classify},
+};
+
+/// What is known of the entry that a status names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    id: EntryId,
+    /// Whether the server has it, and it is not ours.
+    foreign: bool,
+}
+
+impl Reconciler {
+    /// Whose a stored entry is, by the policy and the SpiffeIDs as last seen.
+    pub(super) fn classify(&self, entry: &RegisteredEntry) -> Ownership {
+        let by_shape = classify(&self.policy, entry);
+        if self.policy.spiffe_ids.is_none() {
+            return by_shape;
+        }
+        // Whose it is now it stays, while that one lives: what it asks for may just be changing.
+        if let Some(record) = self.mirror.get(&entry.id)
+            && let Some(name) = resource_of(&record.subject)
+            && self
+                .observed
+                .resources
+                .get(&name)
+                .is_some_and(|r| !r.deleting)
+        {
+            return Ownership::Ours(record.subject.clone());
+        }
+        let ours = self.policy.entry_ids.made(&entry.id) || matches!(by_shape, Ownership::Ours(_));
+        if let Some(subject) = self.observed.resources.claimant(&self.policy, entry, ours) {
+            return Ownership::Ours(subject);
+        }
+        match (self.mirror.get(&entry.id), by_shape) {
+            // Its SpiffeID is gone, or going.
+            (Some(record), _) => Ownership::Ours(record.subject.clone()),
+            (None, Ownership::Foreign(foreign)) if !ours => Ownership::Foreign(foreign),
+            _ => Ownership::Ours(Subject::Entry(entry.id.clone())),
+        }
+    }
+
+    /// Decides what a SpiffeID should have, and stages what is next for it.
+    pub(super) fn look_at_resource(&mut self, subject: &Subject, now: Now) {
+        let Some(name) = resource_of(subject) else {
+            return;
+        };
+        let Some(resource) = self.observed.resources.get(&name).cloned() else {
+            self.look_after_resource(subject, now);
+            return self.queue.rest(subject);
+        };
+        if resource.deleting {
+            self.finalize(subject, &name, &resource, now);
+        } else if !resource.has_finalizer() {
+            // Before the entry is made: else nobody would wait for its end.
+            let finalizers = resource.finalizers.iter().cloned();
+            let finalizers = finalizers.chain([SPIFFE_ID_FINALIZER.into()]).collect();
+            self.set_finalizers(subject, &name, &resource, finalizers);
+        } else if !self.reads_claim(subject, &resource) {
+            self.claim(subject, &name, &resource);
+            if let Some(standing) = self.settle(subject, &name, &resource, now) {
+                self.report_standing(subject, &name, &resource, standing);
+            }
+        }
+        self.queue.rest(subject);
+    }
+
+    pub(super) fn set_finalizers(
+        &mut self,
+        subject: &Subject,
+        name: &ResourceName,
+        resource: &SpiffeIdSnapshot,
+        finalizers: Arc<[Arc<str>]>,
+    ) {
+        if self.kube.expects(name) {
+            return;
+        }
+        let call = KubeCall::SetFinalizers {
+            name: name.clone(),
+            uid: resource.uid.clone(),
+            resource_version: resource.resource_version.clone(),
+            finalizers,
+        };
+        self.stage_write(subject, name, call);
+    }
+
+    /// Whether the entry that the status names must be read first: it may be this SpiffeID's, and no scan could tell.
+    pub(super) fn reads_claim(&mut self, subject: &Subject, resource: &SpiffeIdSnapshot) -> bool {
+        let Some(id) = status_entry(resource) else {
+            self.claims.remove(subject);
+            return false;
+        };
+        let known = self.claims.get(subject).is_some_and(|c| c.id == id);
+        if self.mirror.get(&id).is_some() || known {
+            return false;
+        }
+        if EntryId::new(id.as_str()).is_err() {
+            // No server has such an entry.
+            self.claims
+                .insert(subject.clone(), Claim { id, foreign: false });
+            return false;
+        }
+        self.stage(subject, Operation::Read { id });
+        true
+    }
+
+    /// The entry that a status names was read, and is not ours or not there.
+    pub(super) fn claim_read(&mut self, subject: &Subject, id: &EntryId, foreign: bool) {
+        let resource = resource_of(subject).and_then(|n| self.observed.resources.get(&n));
+        if resource.and_then(status_entry).as_ref() == Some(id) {
+            let id = id.clone();
+            self.claims.insert(subject.clone(), Claim { id, foreign });
+        }
+    }
+
+    /// Takes entries that are this SpiffeID's and nobody's yet.
+    pub(super) fn claim(
+        &mut self,
+        subject: &Subject,
+        name: &ResourceName,
+        resource: &SpiffeIdSnapshot,
+    ) {
+        let unclaimed = |r: &&super::mirror::Record| matches!(r.subject, Subject::Entry(_));
+        let made_for = self.policy.entry_ids.of_owner(&resource.uid);
+        let mut found: Vec<EntryId> = self
+            .mirror
+            .beginning(&made_for)
+            .filter(unclaimed)
+            .map(|r| r.entry.id.clone())
+            .collect();
+        if let Some(tuple) = self.observed.resources.tuple(name) {
+            if self.observed.resources.holder(tuple) == Some(name) {
+                found.extend(self.mirror.unclaimed(tuple).cloned());
+            }
+            let named = status_entry(resource).and_then(|id| self.mirror.get(&id));
+            found.extend(
+                named
+                    .filter(unclaimed)
+                    .filter(|r| Tuple::stored(&r.entry) == *tuple)
+                    .filter(|r| !r.entry.admin && !r.entry.store_svid)
+                    .map(|r| r.entry.id.clone()),
+            );
+        }
+        for id in found {
+            self.mirror.hand_over(&id, subject);
+            self.breaker.pardon(&id);
+        }
+    }
+
+    /// Brings a living SpiffeID's entry about; what its status is to say, or nothing while operations are under way.
+    fn settle(
+        &mut self,
+        subject: &Subject,
+        name: &ResourceName,
+        resource: &SpiffeIdSnapshot,
+        now: Now,
+    ) -> Option<Standing> {
+        let tuple = self.observed.resources.tuple(name).cloned();
+        if let Some(tuple) = &tuple
+            && let Some(holder) = self.observed.resources.holder(tuple).cloned()
+            && holder != *name
+        {
+            return self.yield_to(subject, &holder, now);
+        }
+        let named = resource.status.entry_id.clone();
+        if tuple.is_some() && self.names_foreign_entry(subject, resource) {
+            let id = named.clone().unwrap_or_default();
+            let message = format!(
+                "status.entryId names entry {id:?}, which is not this SpiffeID's; nothing is done \
+                 until the status names none, or one of the same SPIFFE ID, parent and selectors"
+            );
+            return Some(Standing::Not {
+                reason: "EntryNotOurs",
+                message,
+                entry: named,
+            });
+        }
+        match self.want(subject) {
+            Want::Unknown | Want::Nothing(_) => None,
+            Want::Hold { owner } => {
+                self.keep_held(subject, owner);
+                let problem = self.held.get(subject)?;
+                Some(Standing::Not {
+                    reason: problem.word(),
+                    message: problem.to_string(),
+                    entry: named,
+                })
+            }
+            Want::Entries { entries, owner } => {
+                if !self.scan.is_fresh() && self.mirror.has(subject) {
+                    self.scan.postpone(subject.clone());
+                    return None;
+                }
+                let right = self.bring_about(subject, &entries, &owner)?;
+                let notes = self.notes.get(subject).into_iter().flatten();
+                let left_out: Vec<String> = notes.map(ToString::to_string).collect();
+                Some(Standing::Registered {
+                    id: right,
+                    left_out: left_out.join("; "),
+                })
+            }
+        }
+    }
+
+    /// An older SpiffeID asks for the same entry: what this one has goes to it.
+    fn yield_to(&mut self, subject: &Subject, holder: &ResourceName, now: Now) -> Option<Standing> {
+        self.release_hold(subject);
+        self.refused.remove(subject);
+        self.hand_entries_on(subject, now);
+        let rest: Vec<EntryId> = self
+            .mirror
+            .of(subject)
+            .map(|r| r.entry.id.clone())
+            .collect();
+        for id in &rest {
+            // What it had before it asked for what another one has.
+            if !self.scan.is_fresh() {
+                self.scan.postpone(subject.clone());
+            } else if self.breaker.condemn(id, subject, DeleteReason::Duplicate) {
+                let reason = DeleteReason::Duplicate;
+                self.stage(
+                    subject,
+                    Operation::Delete {
+                        id: id.clone(),
+                        reason,
+                    },
+                );
+            }
+        }
+        Some(Standing::Not {
+            reason: "Duplicate",
+            message: format!(
+                "SpiffeID {:?} of this namespace is older and asks for the same SPIFFE ID, parent and selectors; \
+                 this one inherits the entry when that one goes",
+                holder.name
+            ),
+            entry: None,
+        })
+    }
+
+    /// Entries that another living SpiffeID asks for exactly are that one's from now on.
+    pub(super) fn hand_entries_on(&mut self, subject: &Subject, now: Now) {
+        let inherited: Vec<(EntryId, Subject)> = self
+            .mirror
+            .of(subject)
+            .filter_map(|r| {
+                let heir = self.observed.resources.holder(&Tuple::stored(&r.entry))?;
+                let heir = subject_of(heir);
+                (heir != *subject).then(|| (r.entry.id.clone(), heir))
+            })
+            .collect();
+        for (id, heir) in inherited {
+            self.mirror.hand_over(&id, &heir);
+            self.breaker.pardon(&id);
+            self.queue.mark(&heir, Urgency::Changed, now);
+        }
+    }
+
+    fn names_foreign_entry(&self, subject: &Subject, resource: &SpiffeIdSnapshot) -> bool {
+        let Some(id) = status_entry(resource) else {
+            return false;
+        };
+        match self.mirror.get(&id) {
+            Some(record) => {
+                record.subject != *subject
+                    && resource_of(&record.subject)
+                        .is_some_and(|other| self.observed.resources.get(&other).is_some())
+            }
+            None => self
+                .claims
+                .get(subject)
+                .is_some_and(|c| c.id == id && c.foreign),
+        }
+    }
+
+    /// The UID of a SpiffeID.
+    pub(super) fn uid_of_resource(&self, subject: &Subject) -> Option<Uid> {
+        let name = resource_of(subject)?;
+        self.observed.resources.get(&name).map(|r| r.uid.clone())
+    }
+}

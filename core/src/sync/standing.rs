@@ -1,0 +1,137 @@
+//! What a SpiffeID's status says of its entry.
+
+use std::sync::Arc;
+
+use super::{Reconciler, resources::resource_of};
+use crate::{
+    cluster::{Condition, SpiffeIdSnapshot, SpiffeIdStatus},
+    entry::EntryId,
+    ports::{KubeCall, ResourceName},
+    rules::Subject,
+};
+
+/// The type of the condition that we keep.
+const REGISTERED: &str = "Registered";
+/// How much of a message a condition carries.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// What a SpiffeID's status is to say.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// It has this entry; what was left out of it.
+    Registered { id: EntryId, left_out: String },
+    /// It has no entry of its own, or not the one that it asks for.
+    Not {
+        /// In CamelCase.
+        reason: &'static str,
+        message: String,
+        /// What the status is to name as its entry.
+        entry: Option<Arc<str>>,
+    },
+}
+
+impl Reconciler {
+    /// Writes the status where it does not say this already.
+    pub(super) fn report_standing(
+        &mut self,
+        subject: &Subject,
+        name: &ResourceName,
+        resource: &SpiffeIdSnapshot,
+        standing: Standing,
+    ) {
+        if let Some(call) = self.status_call(name, resource, standing) {
+            self.stage_write(subject, name, call);
+        }
+    }
+
+    fn status_call(
+        &self,
+        name: &ResourceName,
+        resource: &SpiffeIdSnapshot,
+        standing: Standing,
+    ) -> Option<KubeCall> {
+        let status = wanted_status(resource, standing);
+        let there = same_standing(&status, &resource.status);
+        if there || self.kube.expects(name) || self.kube.did_not_keep(name, &resource.uid, &status)
+        {
+            return None;
+        }
+        Some(KubeCall::WriteStatus {
+            name: name.clone(),
+            uid: resource.uid.clone(),
+            status: Box::new(status),
+        })
+    }
+
+    /// The server refuses a SpiffeID's entry: its status says so at once, not after the back-off.
+    pub(super) fn report_refusal(&mut self, subject: &Subject, message: &str) {
+        let Some(name) = resource_of(subject) else {
+            return;
+        };
+        let resource = self.observed.resources.get(&name).cloned();
+        if let Some(resource) = resource.filter(|r| !r.deleting) {
+            let has = self.mirror.of(subject).next();
+            let standing = Standing::Not {
+                reason: "EntryRefused",
+                message: format!("the SPIRE Server refuses the entry: {message}"),
+                entry: has.map(|r| r.entry.id.as_str().into()),
+            };
+            self.report_standing(subject, &name, &resource, standing);
+        }
+    }
+}
+
+fn wanted_status(resource: &SpiffeIdSnapshot, standing: Standing) -> SpiffeIdStatus {
+    let (entry_id, status, reason, message) = match standing {
+        Standing::Registered { id, left_out } => {
+            let message = match &*left_out {
+                "" => String::new(),
+                left_out => format!("without what was left out: {left_out}"),
+            };
+            (Some(id.as_str().into()), "True", "Registered", message)
+        }
+        Standing::Not {
+            reason,
+            message,
+            entry,
+        } => (entry, "False", reason, message),
+    };
+    let ours = |c: &&Condition| &*c.kind == REGISTERED;
+    let before = resource.status.conditions.iter().find(ours);
+    let condition = Condition {
+        kind: REGISTERED.into(),
+        status: status.into(),
+        observed_generation: Some(resource.generation),
+        last_transition: before
+            .filter(|c| &*c.status == status)
+            .and_then(|c| c.last_transition.clone()),
+        reason: reason.into(),
+        message: shortened(&message).into(),
+    };
+    let others = resource.status.conditions.iter().filter(|c| !ours(c));
+    SpiffeIdStatus {
+        entry_id,
+        observed_generation: Some(resource.generation),
+        conditions: others.cloned().chain([condition]).collect(),
+    }
+}
+
+/// Whether two statuses say the same of the entry.
+pub(super) fn same_standing(a: &SpiffeIdStatus, b: &SpiffeIdStatus) -> bool {
+    let ours = |s: &SpiffeIdStatus| {
+        let condition = s.conditions.iter().find(|c| &*c.kind == REGISTERED)?;
+        let Condition {
+            status,
+            observed_generation,
+            reason,
+            message,
+            ..
+        } = condition.clone();
+        Some((status, observed_generation, reason, message))
+    };
+    a.entry_id == b.entry_id && a.observed_generation == b.observed_generation && ours(a) == ours(b)
+}
+
+fn shortened(message: &str) -> &str {
+    &message[..message.floor_char_boundary(LONGEST_MESSAGE)]
+}

@@ -1,0 +1,4 @@
+//! crd mode.
+
+mod bench;
+mod by_hand;
