@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "spire/api/server/entry/v1/entry.proto",
         "spire/api/server/bundle/v1/bundle.proto",
         "spire/api/server/debug/v1/debug.proto",
+        "spire/api/server/svid/v1/svid.proto",
     ];
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, [root])?;

@@ -31,6 +31,8 @@ pub struct Options {
     pub controller_manager: bool,
     /// Further flags of kube-apiserver.
     pub api_server_flags: Vec<String>,
+    /// Further lines of spire-server's configuration, in its block `server`.
+    pub spire_server: String,
 }
 
 impl Default for Options {
@@ -39,6 +41,7 @@ impl Default for Options {
             psat_clusters: vec!["demo".into()],
             controller_manager: true,
             api_server_flags: Vec::new(),
+            spire_server: String::new(),
         }
     }
 }
@@ -391,6 +394,7 @@ fn start_spire_server(
   trust_domain = "{TRUST_DOMAIN}"
   data_dir = "{shown}/spire"
   log_level = "INFO"
+  {}
   experimental {{ cache_reload_interval = "1s" }}
 }}
 plugins {{
@@ -412,7 +416,8 @@ plugins {{
   }}
 }}
 "#,
-        socket.display()
+        socket.display(),
+        options.spire_server
     );
     std::fs::create_dir_all(dir.join("spire"))?;
     let path = dir.join("spire-server.conf");

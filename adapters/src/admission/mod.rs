@@ -8,15 +8,19 @@
 pub mod certificates;
 pub mod endpoints;
 pub mod generate;
+pub mod issued;
 mod limit;
 pub mod pod;
 pub mod reload;
 pub mod review;
 pub mod server;
+pub mod spiffe_id;
 
 pub use certificates::{CertificateError, Clients, ServingCertificate, Tls};
 pub use endpoints::{Endpoints, Reply, Validator};
+pub use issued::{Issued, Issuer, Named, Try, issued};
 pub use pod::{Asked, PodValidator};
 pub use reload::{CertificateFiles, News};
 pub use review::{AdmissionRequest, Verdict};
 pub use server::{Limits, Outcome, serve};
+pub use spiffe_id::{Refused, SimilarEntries, SpiffeIdValidator};

@@ -31,7 +31,7 @@ use super::{
 };
 
 /// Replies up to this size are read: a page of 1000 large entries fits many times over.
-const LARGEST_REPLY: usize = 32 << 20;
+pub(super) const LARGEST_REPLY: usize = 32 << 20;
 /// Entries with the same parent and selectors that are read at once.
 const FOUND_AT_MOST: u32 = 500;
 /// Reads of single entries under way at once.
@@ -71,8 +71,8 @@ pub type MayBegin = Arc<dyn Fn() -> bool + Send + Sync>;
 /// Speaks to one SPIRE Server.
 pub struct SpireClient {
     address: String,
-    channel: Channel,
-    deadlines: Deadlines,
+    pub(super) channel: Channel,
+    pub(super) deadlines: Deadlines,
     may_begin: MayBegin,
     /// Pages are asked for with at most this size, once a larger one was too large.
     page_cap: AtomicU32,
@@ -102,7 +102,7 @@ impl SpireClient {
     }
 
     /// Performs a call within a deadline, which the server is told too so that it stops as well.
-    async fn within<T, R>(
+    pub(super) async fn within<T, R>(
         &self,
         deadline: Duration,
         write: bool,

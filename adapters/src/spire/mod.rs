@@ -6,17 +6,20 @@
 pub mod client;
 pub mod connect;
 pub mod convert;
+mod issue;
 pub mod outcome;
 pub mod shown;
 
 pub use client::{Deadlines, MayBegin, SpireClient, SpireServer};
+
+pub use issue::MintedSvid;
 
 /// Generated from our protobuf text under `proto/`.
 #[allow(missing_docs, unused_qualifications, clippy::all)]
 pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/spire.rs"));
     pub use self::spire::api::server::{
-        bundle::v1 as bundle, debug::v1 as debug, entry::v1 as entry,
+        bundle::v1 as bundle, debug::v1 as debug, entry::v1 as entry, svid::v1 as svid,
     };
     pub use self::spire::api::types;
 }

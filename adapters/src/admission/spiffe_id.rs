@@ -1,0 +1,145 @@
+//! Reviews of SpiffeIDs in crd mode.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use registrar_core::{
+    admission::{DUPLICATE, review_spiffe_id},
+    cluster::SpiffeIdSnapshot,
+    entry::{Entry, RegisteredEntry},
+    policy::Policy,
+    rules::{Bundles, Decision, Tuple, decide_spiffe_id},
+};
+
+use super::{
+    endpoints::Validator,
+    review::{AdmissionRequest, Verdict},
+};
+use crate::objects::spiffe_id::snapshot;
+
+/// The path of the webhook.
+pub const PATH: &str = "/validate-spiffeid-spiffe-io-v1beta1-spiffeid";
+
+/// What the webhook asks of the SPIRE Server.
+#[async_trait]
+pub trait SimilarEntries: Send + Sync {
+    /// All entries with the parent and the selectors of this one.
+    ///
+    /// # Errors
+    /// Why that cannot be told, in one line.
+    async fn similar(&self, entry: &Entry) -> Result<Vec<RegisteredEntry>, String>;
+}
+
+/// What there is to tell of a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused<'a> {
+    /// Of the object.
+    pub namespace: &'a str,
+    /// Of the object.
+    pub name: &'a str,
+    /// Who asked.
+    pub user: &'a str,
+    /// Why it was refused.
+    pub why: &'a str,
+}
+
+type Tell = dyn Fn(Refused<'_>) + Send + Sync;
+
+/// Decides reviews of SpiffeIDs.
+pub struct SpiffeIdValidator {
+    policy: Policy,
+    similar: Arc<dyn SimilarEntries>,
+    tell: Box<Tell>,
+}
+
+impl fmt::Debug for SpiffeIdValidator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SpiffeIdValidator")
+    }
+}
+
+impl SpiffeIdValidator {
+    /// A validator under this policy of crd mode. `tell` is told of what was refused.
+    pub fn new(
+        policy: Policy,
+        similar: Arc<dyn SimilarEntries>,
+        tell: impl Fn(Refused<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            policy,
+            similar,
+            tell: Box::new(tell),
+        }
+    }
+
+    async fn check(&self, request: &AdmissionRequest) -> Result<(), String> {
+        let object = request.object.as_deref().ok_or("there is no object")?;
+        let mut resource = snapshot(object).map_err(|e| format!("it cannot be read: {e}"))?;
+        // What is being deleted, and what does not ask for anything new, may always be changed: a finalizer must come off.
+        let asks_the_same = || old(request).is_some_and(|old| old.spec == resource.spec);
+        if resource.deleting || request.operation == "UPDATE" && asks_the_same() {
+            return Ok(());
+        }
+        resource.namespace = request.namespace.as_str().into();
+        let spec = match &resource.spec {
+            Ok(spec) => spec.clone(),
+            Err(why) => return Err(format!("spec cannot be read: {why}")),
+        };
+        review_spiffe_id(&self.policy, &resource.namespace, &spec).map_err(|p| p.to_string())?;
+        match &*request.operation {
+            "CREATE" => self.check_duplicate(&resource).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn check_duplicate(&self, resource: &SpiffeIdSnapshot) -> Result<(), String> {
+        let entry = match decide_spiffe_id(&self.policy, resource, &Bundles::default()) {
+            Decision::Register { mut entries, .. } if !entries.is_empty() => entries.remove(0),
+            Decision::Invalid(problem) => return Err(problem.to_string()),
+            _ => return Ok(()),
+        };
+        let wanted = Tuple::wanted(&entry);
+        let own = resource.status.entry_id.as_deref();
+        let similar = self.similar.similar(&entry).await;
+        let similar = similar.map_err(|why| format!("unable to look for duplicates: {why}"))?;
+        let duplicate = similar
+            .iter()
+            .any(|stored| Tuple::stored(stored) == wanted && Some(stored.id.as_str()) != own);
+        match duplicate {
+            true => Err(DUPLICATE.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn old(request: &AdmissionRequest) -> Option<SpiffeIdSnapshot> {
+    snapshot(request.old_object.as_deref()?).ok()
+}
+
+#[async_trait]
+impl Validator for SpiffeIdValidator {
+    async fn validate(&self, request: AdmissionRequest) -> Verdict {
+        let kind = &request.kind;
+        let is_spiffe_id = kind.group == "spiffeid.spiffe.io" && kind.kind == "SpiffeID";
+        let writes = matches!(&*request.operation, "CREATE" | "UPDATE");
+        if !is_spiffe_id || !writes || !request.sub_resource.is_empty() {
+            return Verdict::allowed();
+        }
+        match self.check(&request).await {
+            Ok(()) => Verdict::allowed(),
+            Err(why) => {
+                (self.tell)(Refused {
+                    namespace: &request.namespace,
+                    name: &request.name,
+                    user: &request.user,
+                    why: &why,
+                });
+                // The original wrote the text into the reason, where older clients look for it.
+                Verdict::Denied {
+                    message: why.clone(),
+                    reason: why,
+                }
+            }
+        }
+    }
+}
