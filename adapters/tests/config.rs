@@ -36,7 +36,10 @@ fn errors(text: &str) -> Vec<String> {
 #[test]
 fn a_minimal_file_has_the_originals_defaults() {
     let config = config("");
-    assert_eq!(config.common.server_address, "unix://SOCKETPATH");
+    assert_eq!(
+        config.common.server_address.to_string(),
+        "unix://SOCKETPATH"
+    );
     assert_eq!(config.common.metrics_addr.as_deref(), Some(":8080"));
     assert!(config.common.disabled_namespaces.contains("kube-system"));
     assert!(config.common.disabled_namespaces.contains("kube-public"));
@@ -316,6 +319,28 @@ fn an_old_lock_kind_is_taken_with_one_warning() {
     let (config, problems) = read(&text).expect("starts");
     assert!(config.common.leader_election);
     assert_eq!(problems.list.len(), 1, "{problems}");
+}
+
+#[test]
+fn a_server_address_is_a_socket_or_one_or_several_hosts_with_ports() {
+    let tcp = |address: &str| {
+        with(&format!(
+            "agent_socket_path = \"/run/agent.sock\"\nserver_address = \"{address}\""
+        ))
+    };
+    for address in [
+        "spire:8081",
+        "10.0.0.1:1,[fd00::1]:2",
+        "unix:///run/api.sock",
+    ] {
+        let (config, _) = read(&tcp(address)).expect(address);
+        assert_eq!(config.common.server_address.to_string(), address);
+    }
+    for address in ["spire", "https://spire:8081", "spire:0", "a:1,,b:1"] {
+        let found = errors(&tcp(address));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("server_address: "), "{found:?}");
+    }
 }
 
 #[test]

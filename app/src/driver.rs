@@ -103,6 +103,7 @@ impl Driver {
             self.machine.policy().trust_domain.clone(),
         ));
         let mut server_checked = false;
+        let mut known_as = None;
         let mut leading = false;
         let mut paused = false;
         let mut confirmed: Option<String> = None;
@@ -149,6 +150,11 @@ impl Driver {
                 } else {
                     break;
                 }
+            }
+            let own_id = self.server.own_id();
+            if own_id.is_some() && own_id != known_as {
+                known_as = own_id;
+                events.extend(known_as.clone().map(Event::KnownAs));
             }
             // Asked anew for every step: after a long sleep nobody has told us yet that the lead ran out.
             let leads = server_checked && self.candidacy.leads();

@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 use registrar_adapters::{
     config::{self, Common, Config, LogFormat, LogLevel, Mode},
     kubernetes::{self, EventPublisher, KubeApi, KubeSettings, SpiffeIds, watch_control},
-    spire::{Deadlines, MayBegin, SpireClient, connect::ServerAddress},
+    spire::{Deadlines, Identity, MayBegin, SpireClient, Wire},
     telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
 };
-use registrar_core::{policy::Policy, sync::Reconciler};
+use registrar_core::{policy::Policy, server_address::ServerAddress, sync::Reconciler};
 use tokio::sync::mpsc;
 use tracing::{info, level_filters::LevelFilter, warn};
 
@@ -127,7 +127,7 @@ async fn reconcile(
     let candidacy = Candidacy::of(common, &settings, &namespace, &lease, metrics.clone()).await?;
     let fence = candidacy.fence();
     let may_begin: MayBegin = Arc::new(move || fence.is_open());
-    let server = server(common, may_begin.clone())?;
+    let server = server(common, may_begin.clone());
     let kube: Option<Arc<dyn KubeApi>> = match policy.spiffe_ids {
         Some(_) => Some(Arc::new(SpiffeIds::new(client.clone(), may_begin))),
         None => None,
@@ -151,7 +151,7 @@ async fn reconcile(
     let (control_sender, control) = mpsc::channel(4);
     tokio::spawn(watch_control(client, namespace.clone(), control_sender));
 
-    info!(root = %policy.root, server = common.server_address, dry_run = policy.dry_run, "Reconciling");
+    info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Reconciling");
     let driver = Driver {
         machine: Reconciler::new(policy, nonce()),
         server,
@@ -169,19 +169,22 @@ async fn reconcile(
 }
 
 /// The SPIRE Server that the configuration names. `may_begin` is asked before each call that writes.
-pub fn server(common: &Common, may_begin: MayBegin) -> anyhow::Result<Arc<SpireClient>> {
-    let Some(path) = common.server_address.strip_prefix("unix://") else {
-        bail!(
-            "server_address {:?} is not a Unix socket; SPIRE over TCP is not built yet",
-            common.server_address
-        );
+pub fn server(common: &Common, may_begin: MayBegin) -> Arc<SpireClient> {
+    let wire = match &common.server_address {
+        ServerAddress::Unix(path) => {
+            info!(address = %common.server_address, "Connecting to local registration server socket");
+            Wire::unix(path)
+        }
+        ServerAddress::Tcp(targets) => {
+            // The configuration is refused without it.
+            let agent = common.agent_socket_path.as_deref().unwrap_or_default();
+            info!(
+                address = %common.server_address, agent, server_id = %common.server_id,
+                "Connecting to remote registration server with credentials from agent socket"
+            );
+            let identity = Identity::begin(agent, common.server_id.clone());
+            Wire::tcp(targets.clone(), identity)
+        }
     };
-    info!(
-        address = common.server_address,
-        "Connecting to local registration server socket"
-    );
-    let address = ServerAddress::Unix(path.into());
-    let client = SpireClient::new(&address, Deadlines::default(), may_begin)
-        .with_context(|| format!("server_socket_path {path:?} cannot be used"))?;
-    Ok(Arc::new(client))
+    Arc::new(SpireClient::new(wire, Deadlines::default(), may_begin))
 }

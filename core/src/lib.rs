@@ -10,6 +10,7 @@ pub mod leader;
 pub mod policy;
 pub mod ports;
 pub mod rules;
+pub mod server_address;
 pub mod spiffe;
 pub mod sync;
 #[cfg(feature = "testing")]

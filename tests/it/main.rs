@@ -11,6 +11,7 @@ mod federation;
 mod golden;
 mod hostile_values;
 mod lifecycle;
+mod over_tcp;
 mod plan;
 mod plane;
 mod reconcile_entries;

@@ -14,7 +14,7 @@ use registrar_adapters::{
     },
     definition::CUSTOM_RESOURCE_DEFINITION,
     kubernetes::{Published, ServiceName, publish_ca_bundle},
-    spire::{Deadlines, SpireClient, SpireServer, connect::ServerAddress},
+    spire::{Deadlines, SpireClient, SpireServer, Wire},
 };
 use registrar_core::{
     entry::{Entry, RegisteredEntry},
@@ -73,9 +73,12 @@ struct Webhook {
 }
 
 fn spire(plane: &ControlPlane) -> Arc<Server> {
-    let address = ServerAddress::Unix(plane.spire_socket());
-    let client = SpireClient::new(&address, Deadlines::default(), Arc::new(|| true));
-    Arc::new(Server(client.expect("a client")))
+    let wire = Wire::unix(plane.spire_socket());
+    Arc::new(Server(SpireClient::new(
+        wire,
+        Deadlines::default(),
+        Arc::new(|| true),
+    )))
 }
 
 /// Serves in this process, behind a Service by whose name the API server calls it.

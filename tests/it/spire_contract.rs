@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use registrar_adapters::spire::{Deadlines, SpireClient, SpireServer, connect::ServerAddress};
+use registrar_adapters::spire::{Deadlines, SpireClient, SpireServer, Wire};
 use registrar_core::{
     entry::{DnsName, Entry, EntryId, Field, FieldMask, RegisteredEntry, Selector, Selectors},
     ports::{FailureClass, Outcome, SpireAnswer, SpireCall},
@@ -504,8 +504,8 @@ macro_rules! suite {
             use super::*;
             $(#[tokio::test] async fn $case() {
                 let b = shared("contract").await;
-                let address = ServerAddress::Unix(b.plane.spire_socket());
-                let client = SpireClient::new(&address, Deadlines::default(), Arc::new(|| true)).expect("a client");
+                let wire = Wire::unix(b.plane.spire_socket());
+                let client = SpireClient::new(wire, Deadlines::default(), Arc::new(|| true));
                 super::$case(&Server::Real(Box::new((client, b.entries.clone())))).await;
             })+
         }

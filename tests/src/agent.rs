@@ -89,6 +89,7 @@ plugins {{
   NodeAttestor "k8s_psat" {{ plugin_data {{ cluster = "{cluster}" token_path = "{dir}/token" }} }}
   KeyManager "memory" {{ plugin_data {{}} }}
   WorkloadAttestor "k8s" {{ plugin_data {{ kubelet_read_only_port = {kubelet} }} }}
+  WorkloadAttestor "unix" {{ plugin_data {{}} }}
 }}
 health_checks {{ listener_enabled = true bind_address = "127.0.0.1" bind_port = "{health}" }}
 "#,
@@ -115,6 +116,25 @@ health_checks {{ listener_enabled = true bind_address = "127.0.0.1" bind_port = 
             socket,
             pods,
         })
+    }
+
+    /// Its Workload API's socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The path of its own SPIFFE ID.
+    ///
+    /// # Errors
+    /// If the API server does not have its node.
+    pub async fn id(plane: &ControlPlane, cluster: &str, node: &str) -> anyhow::Result<String> {
+        let uid = plane.cluster().await?.node(node).await?;
+        Ok(format!("/spire/agent/k8s_psat/{cluster}/{uid}"))
+    }
+
+    /// Where its Workload API's socket will be.
+    pub fn socket_of(plane: &ControlPlane, node: &str) -> PathBuf {
+        plane.dir().join(format!("agent-{node}")).join("api.sock")
     }
 
     /// Lets the node's kubelet know this pod, with one running container.

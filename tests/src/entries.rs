@@ -3,22 +3,21 @@
 use std::path::Path;
 
 use registrar_adapters::spire::{
-    connect::{ServerAddress, channel},
+    Wire,
     pb::{
         bundle::{self, batch_delete_federated_bundle_request::Mode, bundle_client::BundleClient},
         entry::{self, entry_client::EntryClient},
         types,
     },
 };
-use tonic::transport::Channel;
 
 pub use types::Entry;
 
 /// A client of the Entry and Bundle APIs, without the registrar's own adapter between.
 #[derive(Debug, Clone)]
 pub struct Entries {
-    entries: EntryClient<Channel>,
-    bundles: BundleClient<Channel>,
+    entries: EntryClient<Wire>,
+    bundles: BundleClient<Wire>,
 }
 
 /// `spiffe://example.org<path>`, as the API has it.
@@ -70,7 +69,7 @@ impl Entries {
     /// # Errors
     /// If the path cannot be part of a URI.
     pub fn new(socket: &Path) -> anyhow::Result<Self> {
-        let channel = channel(&ServerAddress::Unix(socket.to_owned()))?;
+        let channel = Wire::unix(socket);
         Ok(Self {
             entries: EntryClient::new(channel.clone()).max_decoding_message_size(64 << 20),
             bundles: BundleClient::new(channel),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use registrar_adapters::spire::{
-    connect::{ServerAddress, channel},
+    Wire,
     pb::{
         bundle::{
             BatchDeleteFederatedBundleRequest, BatchDeleteFederatedBundleResponse,
@@ -33,7 +33,7 @@ use registrar_adapters::spire::{
 };
 use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status};
 
 /// Who wrote, in order: shared by the relays of all replicas.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +79,7 @@ impl Relay {
         let server = Passing {
             name,
             record,
-            server: channel(&ServerAddress::Unix(target.to_owned()))?,
+            server: Wire::unix(target),
         };
         let serving = tokio::spawn(async move {
             let served = tonic::transport::Server::builder()
@@ -111,11 +111,11 @@ impl Drop for Relay {
 struct Passing {
     name: &'static str,
     record: Record,
-    server: Channel,
+    server: Wire,
 }
 
 impl Passing {
-    fn wrote(&self) -> EntryClient<Channel> {
+    fn wrote(&self) -> EntryClient<Wire> {
         self.record
             .0
             .lock()
@@ -124,7 +124,7 @@ impl Passing {
         self.entries()
     }
 
-    fn entries(&self) -> EntryClient<Channel> {
+    fn entries(&self) -> EntryClient<Wire> {
         EntryClient::new(self.server.clone()).max_decoding_message_size(64 << 20)
     }
 }

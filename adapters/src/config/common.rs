@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use registrar_core::{
     policy::{NamespaceRules, ReservedPaths},
+    server_address::ServerAddress,
     spiffe::{SpiffeId, TrustDomain},
 };
 
@@ -65,11 +66,12 @@ pub(super) fn read(fields: &mut Fields, mode: &str) -> Option<Common> {
     Some(common)
 }
 
-fn server_address(fields: &mut Fields) -> Option<String> {
+fn server_address(fields: &mut Fields) -> Option<ServerAddress> {
     let address = fields.text("server_address", "");
     let socket = fields.text("server_socket_path", "");
     let agent = fields.text("agent_socket_path", "");
-    let address = match (address.value.as_str(), socket.value.as_str()) {
+    let span = address.span.clone();
+    let written = match (address.value.as_str(), socket.value.as_str()) {
         ("", "") => {
             fields.problems.push(common_error(
                 "server_address or server_socket_path must be specified",
@@ -80,14 +82,22 @@ fn server_address(fields: &mut Fields) -> Option<String> {
         ("", socket) => format!("unix://{socket}"),
         (address, _) => address.to_owned(),
     };
-    if !address.starts_with("unix://") && agent.value.is_empty() {
+    let parsed = match written.parse::<ServerAddress>() {
+        Ok(parsed) => parsed,
+        Err(e) => {
+            let help = "write unix:///path, or host:port, several of them with commas between";
+            fields.reject(span, format!("server_address: {e}"), help);
+            return None;
+        }
+    };
+    if matches!(parsed, ServerAddress::Tcp(_)) && agent.value.is_empty() {
         fields.problems.push(common_error(
             "agent_socket_path must be specified if the server is not a local socket",
             "agent_socket_path = \"/run/spire/sockets/agent.sock\"",
         ));
         return None;
     }
-    Some(address)
+    Some(parsed)
 }
 
 fn common_error(text: &str, example: &str) -> Problem {

@@ -8,6 +8,7 @@ use std::{
 
 use registrar_core::{
     policy::{DnsPolicy, IdentitySource, MaxDeletes, NamespaceRules, Policy, ReservedPaths},
+    server_address::ServerAddress,
     spiffe::{SpiffeId, TrustDomain},
 };
 
@@ -34,7 +35,7 @@ pub struct Common {
     /// `cluster`
     pub cluster: String,
     /// `server_address`, or `unix://` and `server_socket_path`
-    pub server_address: String,
+    pub server_address: ServerAddress,
     /// `agent_socket_path`
     pub agent_socket_path: Option<String>,
     /// `server_id`

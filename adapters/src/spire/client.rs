@@ -15,12 +15,11 @@ use futures::{StreamExt, stream};
 use registrar_core::{
     entry::{Entry, EntryId, FieldMask, RegisteredEntry},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireCall, SpireReply},
-    spiffe::TrustDomain,
+    spiffe::{SpiffeId, TrustDomain},
 };
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status};
 
 use super::{
-    connect::{ServerAddress, channel},
     convert, outcome,
     pb::{
         bundle::{self, bundle_client::BundleClient},
@@ -28,6 +27,7 @@ use super::{
         entry::{self, entry_client::EntryClient, list_entries_request::Filter},
         types,
     },
+    wire::{MayBegin, Wire},
 };
 
 /// Replies up to this size are read: a page of 1000 large entries fits many times over.
@@ -44,6 +44,10 @@ pub trait SpireServer: Send + Sync {
     async fn perform(&self, call: SpireCall) -> SpireReply;
     /// The server's own trust domain.
     async fn trust_domain(&self) -> Result<TrustDomain, Failure>;
+    /// Our own SPIFFE ID, where the server knows us by one.
+    fn own_id(&self) -> Option<SpiffeId> {
+        None
+    }
 }
 
 /// How long calls may take.
@@ -65,68 +69,71 @@ impl Default for Deadlines {
     }
 }
 
-/// Whether a call that writes may begin now: asked immediately before each.
-pub type MayBegin = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Attempts at a call that the server says it did not look at, as it does with calls that cross its request to go.
+const ATTEMPTS: usize = 3;
 
 /// Speaks to one SPIRE Server.
+#[derive(Debug)]
 pub struct SpireClient {
-    address: String,
-    pub(super) channel: Channel,
+    pub(super) wire: Wire,
+    /// The same connections, behind the fence.
+    writing: Wire,
     pub(super) deadlines: Deadlines,
-    may_begin: MayBegin,
     /// Pages are asked for with at most this size, once a larger one was too large.
     page_cap: AtomicU32,
 }
 
 impl SpireClient {
-    /// A client that connects with its first call.
-    ///
-    /// # Errors
-    /// If the address cannot be part of a URI.
-    pub fn new(
-        address: &ServerAddress,
-        deadlines: Deadlines,
-        may_begin: MayBegin,
-    ) -> Result<Self, tonic::transport::Error> {
-        Ok(Self {
-            address: address.to_string(),
-            channel: channel(address)?,
+    /// A client that connects with its first call. `may_begin` is asked before each call that writes.
+    pub fn new(wire: Wire, deadlines: Deadlines, may_begin: MayBegin) -> Self {
+        Self {
+            writing: wire.fenced(&may_begin),
+            wire,
             deadlines,
-            may_begin,
             page_cap: AtomicU32::new(u32::MAX),
-        })
+        }
     }
 
-    fn entries(&self) -> EntryClient<Channel> {
-        EntryClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_REPLY)
+    fn entries(&self) -> EntryClient<Wire> {
+        EntryClient::new(self.wire.clone()).max_decoding_message_size(LARGEST_REPLY)
+    }
+
+    fn writes(&self) -> EntryClient<Wire> {
+        EntryClient::new(self.writing.clone()).max_decoding_message_size(LARGEST_REPLY)
+    }
+
+    pub(super) fn bundles(&self) -> BundleClient<Wire> {
+        BundleClient::new(self.wire.clone()).max_decoding_message_size(LARGEST_REPLY)
+    }
+
+    pub(super) fn failure(&self, status: &Status, write: bool) -> Failure {
+        outcome::failure(&self.wire.reached(), status, write)
     }
 
     /// Performs a call within a deadline, which the server is told too so that it stops as well.
-    pub(super) async fn within<T, R>(
+    pub(super) async fn within<T: Clone, R, F>(
         &self,
         deadline: Duration,
-        write: bool,
         message: T,
-        call: impl AsyncFnOnce(Request<T>) -> Result<Response<R>, Status>,
-    ) -> Result<R, Failure> {
-        let mut request = Request::new(message);
-        request.set_timeout(deadline);
-        if write && !(self.may_begin)() {
-            let message = "not begun: this replica does not lead any more";
-            return Err(Failure::new(FailureClass::Retry, message));
-        }
-        let answer = self.in_time(deadline, call(request)).await;
-        answer.map_err(|status| outcome::failure(&self.address, &status, write))
-    }
-
-    async fn in_time<R>(
-        &self,
-        deadline: Duration,
-        call: impl Future<Output = Result<Response<R>, Status>>,
-    ) -> Result<R, Status> {
-        // The transport's own time-out does not cover the time in which a connection is made.
-        match tokio::time::timeout(deadline + Duration::from_millis(100), call).await {
-            Ok(answer) => answer.map(Response::into_inner),
+        call: impl Fn(Request<T>) -> F,
+    ) -> Result<R, Status>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let attempts = async {
+            let ends = tokio::time::Instant::now() + deadline;
+            for attempt in 1.. {
+                let mut request = Request::new(message.clone());
+                request.set_timeout(ends.saturating_duration_since(tokio::time::Instant::now()));
+                match call(request).await {
+                    Err(status) if attempt < ATTEMPTS && outcome::is_unprocessed(&status) => {}
+                    answer => return answer.map(Response::into_inner),
+                }
+            }
+            Err(Status::internal("attempts are counted"))
+        };
+        match tokio::time::timeout(deadline, attempts).await {
+            Ok(answer) => answer,
             Err(_) => Err(Status::cancelled("deadline exceeded")),
         }
     }
@@ -139,19 +146,17 @@ impl SpireClient {
     ) -> SpireReply {
         let mut size = page_size.min(self.page_cap.load(Ordering::Relaxed));
         loop {
-            let mut client = self.entries();
             let message = entry::ListEntriesRequest {
                 filter: filter.clone(),
                 output_mask: Some(convert::output_mask()),
                 page_size: size as i32,
                 page_token: page_token.as_deref().unwrap_or_default().to_owned(),
             };
-            let mut request = Request::new(message);
-            request.set_timeout(self.deadlines.list);
-            match self
-                .in_time(self.deadlines.list, client.list_entries(request))
-                .await
-            {
+            let listed = self.within(self.deadlines.list, message, |r| {
+                let mut client = self.entries();
+                async move { client.list_entries(r).await }
+            });
+            match listed.await {
                 Ok(reply) => {
                     let before = reply.entries.len();
                     let entries: Vec<RegisteredEntry> = reply
@@ -173,7 +178,7 @@ impl SpireClient {
                     size /= 2;
                     self.page_cap.store(size, Ordering::Relaxed);
                 }
-                Err(status) => return Err(outcome::failure(&self.address, &status, false)),
+                Err(status) => return Err(self.failure(&status, false)),
             }
         }
     }
@@ -188,20 +193,18 @@ impl SpireClient {
     }
 
     async fn read_one(&self, id: EntryId) -> Result<Option<RegisteredEntry>, Failure> {
-        let mut client = self.entries();
         let message = entry::GetEntryRequest {
             id: id.as_str().to_owned(),
             output_mask: Some(convert::output_mask()),
         };
-        let mut request = Request::new(message);
-        request.set_timeout(self.deadlines.write);
-        match self
-            .in_time(self.deadlines.write, client.get_entry(request))
-            .await
-        {
+        let read = self.within(self.deadlines.write, message, |r| {
+            let mut client = self.entries();
+            async move { client.get_entry(r).await }
+        });
+        match read.await {
             Ok(found) => Ok(convert::registered(found).ok()),
             Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(outcome::failure(&self.address, &status, false)),
+            Err(status) => Err(self.failure(&status, false)),
         }
     }
 
@@ -214,12 +217,13 @@ impl SpireClient {
             // A similar entry that the server has already comes back under this mask: all we read of it.
             output_mask: Some(convert::output_mask()),
         };
-        let mut client = self.entries();
         let reply = self
-            .within(self.deadlines.write, true, message, async |r| {
-                client.batch_create_entry(r).await
+            .within(self.deadlines.write, message, |r| {
+                let mut client = self.writes();
+                async move { client.batch_create_entry(r).await }
             })
-            .await?;
+            .await
+            .map_err(|status| self.failure(&status, true))?;
         let results = reply
             .results
             .into_iter()
@@ -236,12 +240,13 @@ impl SpireClient {
             input_mask: Some(convert::input_mask(mask)),
             output_mask: Some(types::EntryMask::default()),
         };
-        let mut client = self.entries();
         let reply = self
-            .within(self.deadlines.write, true, message, async |r| {
-                client.batch_update_entry(r).await
+            .within(self.deadlines.write, message, |r| {
+                let mut client = self.writes();
+                async move { client.batch_update_entry(r).await }
             })
-            .await?;
+            .await
+            .map_err(|status| self.failure(&status, true))?;
         Ok(written(
             reply
                 .results
@@ -254,12 +259,13 @@ impl SpireClient {
         let message = entry::BatchDeleteEntryRequest {
             ids: ids.iter().map(|id| id.as_str().to_owned()).collect(),
         };
-        let mut client = self.entries();
         let reply = self
-            .within(self.deadlines.write, true, message, async |r| {
-                client.batch_delete_entry(r).await
+            .within(self.deadlines.write, message, |r| {
+                let mut client = self.writes();
+                async move { client.batch_delete_entry(r).await }
             })
-            .await?;
+            .await
+            .map_err(|status| self.failure(&status, true))?;
         Ok(written(
             reply
                 .results
@@ -277,13 +283,13 @@ impl SpireClient {
                 page_size: 500,
                 page_token: page_token.clone(),
             };
-            let mut client =
-                BundleClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_REPLY);
             let reply = self
-                .within(self.deadlines.list, false, message, async |r| {
-                    client.list_federated_bundles(r).await
+                .within(self.deadlines.list, message, |r| {
+                    let mut client = self.bundles();
+                    async move { client.list_federated_bundles(r).await }
                 })
-                .await?;
+                .await
+                .map_err(|status| self.failure(&status, false))?;
             known.extend(
                 reply
                     .bundles
@@ -340,23 +346,46 @@ impl SpireServer for SpireClient {
     }
 
     async fn trust_domain(&self) -> Result<TrustDomain, Failure> {
-        let mut client = DebugClient::new(self.channel.clone());
-        let info = self
-            .within(
-                self.deadlines.write,
-                false,
-                debug::GetInfoRequest {},
-                async |r| client.get_info(r).await,
-            )
-            .await?;
-        let name = info
-            .svid_chain
-            .first()
-            .and_then(|c| c.id.as_ref())
-            .map(|id| &*id.trust_domain);
-        TrustDomain::new(name.unwrap_or_default()).map_err(|e| {
-            let message = format!("SPIRE Server {}: its own trust domain: {e}", self.address);
+        let read = match self.wire.reached().tcp {
+            // Only on the Unix socket does the server tell about itself.
+            false => self.trust_domain_by_info().await,
+            true => self.trust_domain_by_bundle().await,
+        };
+        let name = read.map_err(|status| self.failure(&status, false))?;
+        TrustDomain::new(&name).map_err(|e| {
+            let message = format!("SPIRE Server {}: its own trust domain: {e}", self.wire);
             Failure::new(FailureClass::Permanent, message)
         })
+    }
+
+    fn own_id(&self) -> Option<SpiffeId> {
+        self.wire.own_id()
+    }
+}
+
+impl SpireClient {
+    async fn trust_domain_by_info(&self) -> Result<String, Status> {
+        let message = debug::GetInfoRequest {};
+        let info = self
+            .within(self.deadlines.write, message, |r| {
+                let mut client = DebugClient::new(self.wire.clone());
+                async move { client.get_info(r).await }
+            })
+            .await?;
+        let id = info.svid_chain.into_iter().next().and_then(|c| c.id);
+        Ok(id.unwrap_or_default().trust_domain)
+    }
+
+    async fn trust_domain_by_bundle(&self) -> Result<String, Status> {
+        let message = bundle::GetBundleRequest {
+            output_mask: Some(types::BundleMask::default()),
+        };
+        let bundle = self
+            .within(self.deadlines.write, message, |r| {
+                let mut client = self.bundles();
+                async move { client.get_bundle(r).await }
+            })
+            .await?;
+        Ok(bundle.trust_domain)
     }
 }

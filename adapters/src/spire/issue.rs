@@ -3,9 +3,9 @@
 use registrar_core::ports::Failure;
 
 use super::{
-    client::{LARGEST_REPLY, SpireClient},
+    client::SpireClient,
     pb::{
-        bundle::{self, bundle_client::BundleClient},
+        bundle,
         svid::{self, svid_client::SvidClient},
         types,
     },
@@ -27,12 +27,13 @@ impl SpireClient {
     /// As the server says.
     pub async fn mint_x509_svid(&self, csr: Vec<u8>) -> Result<MintedSvid, Failure> {
         let message = svid::MintX509svidRequest { csr, ttl: 0 };
-        let mut client = SvidClient::new(self.channel.clone());
         let reply = self
-            .within(self.deadlines.write, false, message, async |r| {
-                client.mint_x509svid(r).await
+            .within(self.deadlines.write, message, |r| {
+                let mut client = SvidClient::new(self.wire.clone());
+                async move { client.mint_x509svid(r).await }
             })
-            .await?;
+            .await
+            .map_err(|status| self.failure(&status, false))?;
         let svid = reply.svid.unwrap_or_default();
         Ok(MintedSvid {
             chain: svid.cert_chain,
@@ -51,13 +52,13 @@ impl SpireClient {
                 ..types::BundleMask::default()
             }),
         };
-        let mut client =
-            BundleClient::new(self.channel.clone()).max_decoding_message_size(LARGEST_REPLY);
         let reply = self
-            .within(self.deadlines.write, false, message, async |r| {
-                client.get_bundle(r).await
+            .within(self.deadlines.write, message, |r| {
+                let mut client = self.bundles();
+                async move { client.get_bundle(r).await }
             })
-            .await?;
+            .await
+            .map_err(|status| self.failure(&status, false))?;
         let authorities = reply.x509_authorities.into_iter();
         Ok(authorities.map(|a| a.asn1).collect())
     }

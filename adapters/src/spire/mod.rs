@@ -1,16 +1,21 @@
 //! The SPIRE Server's API: performs the core's calls over gRPC.
 //!
-//! The pure halves are [`convert`] (messages to values and back) and [`outcome`] (codes to meanings); [`client`] is the
-//! thin asynchronous half with deadlines and paging.
+//! The pure halves are [`convert`] (messages to values and back) and [`outcome`] (codes to meanings);
+//! [`client`] is the thin asynchronous half with deadlines and paging, on a [`wire`] that makes its connections by
+//! [`connect`], over TCP with our [`identity`].
 
 pub mod client;
 pub mod connect;
 pub mod convert;
+pub mod identity;
 mod issue;
 pub mod outcome;
 pub mod shown;
+pub mod wire;
 
-pub use client::{Deadlines, MayBegin, SpireClient, SpireServer};
+pub use client::{Deadlines, SpireClient, SpireServer};
+pub use identity::Identity;
+pub use wire::{MayBegin, Wire};
 
 pub use issue::MintedSvid;
 

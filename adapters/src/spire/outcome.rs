@@ -1,13 +1,30 @@
 //! What the codes of gRPC and of batch items mean.
 
 use registrar_core::ports::{Failure, FailureClass, Outcome};
+use registrar_core::spiffe::SpiffeId;
 use tonic::{Code, Status};
 
-use super::{convert, pb::types};
+use super::{connect::NoConnection, convert, pb::types, wire::NotLeading};
+
+/// Where a call went, and who made it: what explains a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// As configured.
+    pub address: String,
+    /// Whether the server knows us by our SVID.
+    pub tcp: bool,
+    /// Our SVID's.
+    pub own_id: Option<SpiffeId>,
+}
 
 /// What a failed call means. `write` says whether the call would have changed something.
-pub fn failure(address: &str, status: &Status, write: bool) -> Failure {
+pub fn failure(reached: &Reached, status: &Status, write: bool) -> Failure {
     let class = match status.code() {
+        // Nothing was sent.
+        _ if cause::<NoConnection>(status).is_some() || cause::<NotLeading>(status).is_some() => {
+            FailureClass::Retry
+        }
+        _ if is_unprocessed(status) => FailureClass::Retry,
         Code::PermissionDenied | Code::Unauthenticated => FailureClass::Denied,
         Code::InvalidArgument
         | Code::NotFound
@@ -16,60 +33,60 @@ pub fn failure(address: &str, status: &Status, write: bool) -> Failure {
         | Code::OutOfRange
         | Code::ResourceExhausted
         | Code::Unimplemented => FailureClass::Permanent,
-        // Nothing was sent where no connection was made.
-        Code::Unavailable if !connected(status) => FailureClass::Retry,
-        // tonic reports its own time-outs as Cancelled; the server may have done part of a batch.
+        // Deadlines are told as Cancelled; the server may have done part of a batch.
         _ if write => FailureClass::Unknown,
         _ => FailureClass::Retry,
     };
-    Failure::new(class, explain(address, status))
+    Failure::new(class, explain(reached, status))
 }
 
-/// Whether the call reached a connection.
-fn connected(status: &Status) -> bool {
+/// Whether the server says that it did not look at the call.
+pub fn is_unprocessed(status: &Status) -> bool {
+    cause::<h2::Error>(status).is_some_and(|error| {
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        // Only streams beyond the last one that the server takes are told so.
+        let beyond = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (refused || beyond)
+    })
+}
+
+/// The first cause of this type.
+fn cause<E: std::error::Error + 'static>(status: &Status) -> Option<&E> {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && matches!(
-                io.kind(),
-                std::io::ErrorKind::NotFound
-                    | std::io::ErrorKind::ConnectionRefused
-                    | std::io::ErrorKind::PermissionDenied
-            )
-        {
-            return false;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         source = error.source();
     }
-    true
+    None
 }
 
-/// The failure in words: the address, the server's own message, the innermost cause, and what may mend it.
-fn explain(address: &str, status: &Status) -> String {
-    let mut cause = None;
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        cause = Some(error.to_string());
-        source = error.source();
-    }
-    let message = match cause {
-        Some(cause) if cause != status.message() => format!("{}: {cause}", status.message()),
-        _ => status.message().to_owned(),
-    };
-    let remedy = match status.code() {
-        Code::Unavailable if !connected(status) => {
-            "; is the SPIRE Server running, and its socket mounted and readable here?"
+/// The failure in words: the address, the server's own message, and what may mend it.
+fn explain(reached: &Reached, status: &Status) -> String {
+    let remedy = match (status.code(), &reached.own_id) {
+        (Code::PermissionDenied, Some(own_id)) => format!(
+            "; the server knows us as {own_id}, which is no administrator: find our entry with \
+             `spire-server entry show -spiffeID {own_id}`, and make it an administrator's with \
+             `spire-server entry update -admin -entryID <its ID> -parentID <its parent> -spiffeID {own_id} \
+             -selector <each of its selectors>`; or add the ID to the server's admin_ids"
+        ),
+        (Code::PermissionDenied | Code::Unauthenticated, _) if reached.tcp => {
+            "; the registrar needs an SVID of an entry with -admin, or one of the server's admin_ids".into()
         }
-        Code::PermissionDenied => {
-            "; the registrar needs the server's Unix socket, or an SVID of an admin entry"
+        (Code::PermissionDenied, _) => {
+            "; the server's authorization policy does not let callers on its Unix socket do this".into()
         }
-        Code::Cancelled | Code::DeadlineExceeded => "; the server did not answer in time",
-        _ => "",
+        (Code::Cancelled | Code::DeadlineExceeded, _) => {
+            "; the server did not answer in time".into()
+        }
+        _ => String::new(),
     };
-    format!(
-        "SPIRE Server {address}: {:?}: {message}{remedy}",
-        status.code()
-    )
+    let told = match cause::<NoConnection>(status) {
+        Some(why) => format!("no connection: {why}"),
+        None => format!("{:?}: {}", status.code(), status.message()),
+    };
+    format!("SPIRE Server {}: {told}{remedy}", reached.address)
 }
 
 /// What became of an item of `BatchCreateEntry`.

@@ -45,7 +45,7 @@ pub async fn live(
     kubeconfig: Option<&PathBuf>,
 ) -> anyhow::Result<Collected> {
     // Nothing may begin that writes.
-    let server: Arc<dyn SpireServer> = server(common, Arc::new(|| false))?;
+    let server: Arc<dyn SpireServer> = server(common, Arc::new(|| false));
     check_trust_domain(&*server, &policy).await?;
     let (client, _) = kubernetes::connect(&kube_settings(common, kubeconfig)).await?;
     let (sender, mut watched) = mpsc::channel(WATCH_QUEUE);

@@ -6,6 +6,7 @@ use super::Fact;
 use crate::{
     cluster::{Kind, Object, ObjectKey, PodSnapshot, Uid},
     ports::{KubeCall, KubeReply, SpireCall, SpireReply},
+    spiffe::SpiffeId,
 };
 
 /// Time since some fixed moment of this process, from a monotonic clock.
@@ -94,6 +95,8 @@ pub enum Event {
     LookedUp(ObjectKey, LookUp),
     /// What a clock on the wall shows now, in seconds since 1970: how old the server's entries are.
     UnixTime(i64),
+    /// The SPIFFE ID that the server knows us by: nobody else may have it from now on.
+    KnownAs(SpiffeId),
     /// Whether an operator stopped all writing.
     Paused(bool),
     /// An operator confirms the deletes of a trip; `None` confirms whichever there is.

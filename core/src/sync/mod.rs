@@ -268,6 +268,13 @@ impl Reconciler {
             } => self.reviewed(now, id, review, patience),
             Event::LookedUp(key, found) => self.looked_up(now, &key, &found, &mut touched),
             Event::UnixTime(unix) => self.unix_time(now, unix),
+            Event::KnownAs(id) => {
+                // A path that cannot be reserved is none that anyone could ask for.
+                let ours = *id.trust_domain() == self.policy.trust_domain;
+                if ours && self.policy.reserved.reserve(id.path()).is_ok() {
+                    touched.subjects.extend(self.observed.subjects());
+                }
+            }
             Event::Paused(paused) => self.paused = paused,
             Event::ConfirmDeletes(trip) => {
                 for subject in self.breaker.confirm(trip, &mut self.facts) {

@@ -4,14 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use futures::{StreamExt, TryStreamExt, stream};
-use registrar_adapters::spire::{
-    connect::{ServerAddress, channel},
-    pb::entry::{
-        BatchCreateEntryRequest, BatchDeleteEntryRequest, ListEntriesRequest,
-        entry_client::EntryClient,
-    },
+use registrar_adapters::spire::pb::entry::{
+    BatchCreateEntryRequest, BatchDeleteEntryRequest, ListEntriesRequest, entry_client::EntryClient,
 };
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use super::numbers::Samples;
 use crate::entries::{Entry, entry};
@@ -47,7 +43,8 @@ impl Bare {
     /// # Errors
     /// If the path cannot be part of a URI.
     pub fn new(socket: &std::path::Path) -> anyhow::Result<Self> {
-        let channel = channel(&ServerAddress::Unix(socket.to_owned()))?;
+        let address = format!("unix://{}", socket.display());
+        let channel = Endpoint::from_shared(address)?.connect_lazy();
         Ok(Self(
             EntryClient::new(channel).max_decoding_message_size(256 << 20),
         ))
