@@ -28,6 +28,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Prints the CustomResourceDefinition of SpiffeIDs, and with -config the ValidatingAdmissionPolicy that goes with it
     Crd(CrdArgs),
+    /// Makes keys, certificates and objects for webhook mode
+    GenerateConfig(GenerateArgs),
     /// Prints the version
     Version,
 }
@@ -67,6 +69,55 @@ pub struct PlanArgs {
     /// Manifests and `kubectl get -o json` or `-o yaml` dumps, also gzipped; folders; - is standard input
     #[arg(value_name = "FILE", required_unless_present = "live")]
     pub sources: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// The registrar's namespace
+    #[arg(long, value_name = "NAME", default_value = "spire")]
+    pub namespace: String,
+    /// The registrar's Service
+    #[arg(long, value_name = "NAME", default_value = "k8s-workload-registrar")]
+    pub service: String,
+    /// The type of the CA's key: ec-p256 or ec-p384
+    #[arg(long, value_name = "TYPE", default_value = "ec-p256")]
+    pub ca_key_alg: String,
+    /// The type of the registrar's key
+    #[arg(long, value_name = "TYPE", default_value = "ec-p256")]
+    pub server_key_alg: String,
+    /// The type of the API server's key
+    #[arg(long, value_name = "TYPE", default_value = "ec-p256")]
+    pub client_key_alg: String,
+    /// How long the certificates are valid; 0 is for ever
+    #[arg(long, value_name = "DURATION", default_value = "8760h")]
+    pub ttl: String,
+    /// The API server calls https://HOST:PORT directly, not through the Service
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<String>,
+    /// What happens to pods while the registrar cannot be asked: ignore (the sweep registers them later) or fail
+    #[arg(long, value_enum, default_value = "ignore")]
+    pub failure_policy: FailurePolicy,
+    /// A further namespace whose pods are not reviewed; repeat it for several
+    #[arg(long, value_name = "NAME")]
+    pub exclude_namespace: Vec<String>,
+    /// Where the API server finds the kubeconfig [default: beside the other files]
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig_path: Option<String>,
+    /// Writes files into this folder; otherwise one YAML stream is printed
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Overwrites files that exist
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A webhook's failurePolicy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailurePolicy {
+    /// Pods are admitted
+    Ignore,
+    /// Pods are refused
+    Fail,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use registrar_adapters::{
     kubernetes::{Control, KubeApi, Watched},
     spire::SpireServer,
@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::{
     election::Candidacy,
+    intake::{Incoming, Intake},
     replies::Calls,
     report::Reporter,
     signals::{Asked, Signals},
@@ -42,6 +43,8 @@ pub struct Driver {
     pub watched: mpsc::Receiver<Watched>,
     pub control: mpsc::Receiver<Control>,
     pub candidacy: Candidacy,
+    /// Admission reviews, where there are any.
+    pub intake: Option<Intake>,
     pub signals: Signals,
     pub reporter: Reporter,
     pub metrics: Metrics,
@@ -53,6 +56,20 @@ pub struct Driver {
 pub fn nonce() -> u64 {
     // The standard library's hash keys are random, and new in every process.
     RandomState::new().hash_one(std::process::id())
+}
+
+/// Seconds since 1970.
+fn unix_time() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}
+
+/// What comes in from reviews; never anything where there are none.
+async fn next(intake: &mut Option<Intake>) -> Incoming {
+    match intake {
+        Some(intake) => intake.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Asks the server for its trust domain until it answers.
@@ -108,23 +125,40 @@ impl Driver {
         let mut paused = false;
         let mut confirmed: Option<String> = None;
         let mut wake_at = None;
+        let mut stopping = false;
+        let mut first = Some(Event::UnixTime(unix_time()));
         let mut shown = Instant::now();
         self.show(begun, server_checked);
         loop {
             let idle = Instant::now() + SHOW_EVERY;
             let wake = wake_at.map_or(idle, |at: Duration| (begun + at).min(idle));
-            let mut events = Vec::new();
+            let mut events: Vec<Event> = first.take().into_iter().collect();
             tokio::select! {
                 biased;
                 asked = self.signals.next() => match asked {
-                    Asked::Stop => break,
+                    Asked::Stop => {
+                        // Reviews that are under way are answered first.
+                        stopping = self.intake.as_mut().is_some_and(Intake::stop);
+                        if !stopping {
+                            break;
+                        }
+                    }
                     Asked::Reopen => self.reopen_log(),
                     Asked::Confirm => events.push(Event::ConfirmDeletes(None)),
                 },
                 result = &mut checked, if !server_checked => {
                     result?;
                     server_checked = true;
+                    events.extend(self.intake.as_ref().map(|_| Event::Answering));
                 }
+                incoming = next(&mut self.intake) => match incoming {
+                    Incoming::Event(event) => events.push(event),
+                    Incoming::Ended(Ok(())) if stopping => break,
+                    Incoming::Ended(result) => {
+                        result.context("the webhook's server broke")?;
+                        bail!("the webhook's server ended");
+                    }
+                },
                 () = self.candidacy.changed() => {}
                 Some(reply) = replies.recv() => events.push(reply),
                 Some(control) = self.control.recv() => {
@@ -145,6 +179,8 @@ impl Driver {
             while events.len() < LARGEST_STEP {
                 if let Ok(reply) = replies.try_recv() {
                     events.push(reply);
+                } else if let Some(event) = self.intake.as_mut().and_then(Intake::ready) {
+                    events.push(event);
                 } else if let Ok(watched) = self.watched.try_recv() {
                     self.take(watched, &mut events);
                 } else {
@@ -168,6 +204,9 @@ impl Driver {
             }
             for (id, call) in step.kube_calls {
                 calls.start_kube(id, call);
+            }
+            if let Some(intake) = &mut self.intake {
+                intake.perform(step.answers, step.look_ups);
             }
             for fact in &step.facts {
                 self.reporter.tell(&self.machine, fact);

@@ -7,6 +7,8 @@ mod collect;
 mod crd;
 mod driver;
 mod election;
+mod generate_config;
+mod intake;
 mod plan;
 mod progress;
 mod render;
@@ -15,6 +17,7 @@ mod report;
 mod run;
 mod signals;
 mod validate;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         cli::Command::Validate(args) => validate::validate(&args).map(done),
         cli::Command::Plan(args) => plan::plan(&args),
         cli::Command::Crd(args) => crd::crd(&args).map(done),
+        cli::Command::GenerateConfig(args) => generate_config::generate_config(&args).map(done),
         cli::Command::Version => {
             println!("k8s-workload-registrar {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)

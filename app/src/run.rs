@@ -19,10 +19,11 @@ use crate::{
     election::Candidacy,
     report::Reporter,
     signals::Signals,
+    webhook,
 };
 
 /// Watch events on their way to the loop; a slow loop slows the watches down, not the memory up.
-const WATCH_QUEUE: usize = 1024;
+pub const WATCH_QUEUE: usize = 1024;
 
 /// Reads the configuration and runs its mode until SIGTERM.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -67,11 +68,8 @@ fn install_log(common: &Common) -> anyhow::Result<Option<LogFile>> {
 }
 
 async fn run_mode(config: Config, args: &RunArgs, log_file: Option<LogFile>) -> anyhow::Result<()> {
-    if let Mode::Webhook(_) = config.mode {
-        bail!(
-            "mode {:?} is not built yet; mode = \"reconcile\" is",
-            config.mode.name()
-        );
+    if let Mode::Webhook(mode) = config.mode {
+        return webhook::run(*mode, &config.common, args.kubeconfig.clone(), log_file).await;
     }
     reconcile(
         config.mode,
@@ -89,7 +87,7 @@ fn policy(mode: Mode, common: &Common, namespace: &str) -> anyhow::Result<Policy
         Mode::Crd(crd) => crd
             .policy(common, namespace)
             .context("trust_domain and cluster cannot be part of SPIFFE IDs"),
-        Mode::Webhook(_) => bail!("webhook mode has no step machine"),
+        Mode::Webhook(webhook) => Ok(webhook.policy),
     }
 }
 
@@ -159,6 +157,7 @@ async fn reconcile(
         watched,
         control,
         candidacy,
+        intake: None,
         signals,
         reporter: Reporter::new(metrics.clone(), events, namespace),
         metrics,

@@ -271,8 +271,8 @@ fn integer(text: &str) -> Option<i64> {
     Some(sign * value)
 }
 
-/// Go's durations, without signs and fractions of a nanosecond.
-fn duration(text: &str) -> Option<Duration> {
+/// Go's durations, without signs and fractions of a nanosecond: `1h30m`.
+pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {

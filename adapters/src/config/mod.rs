@@ -14,5 +14,6 @@ mod settings;
 mod templates;
 
 pub use diagnostics::{Problem, Problems, Severity};
+pub use fields::duration;
 pub use load::{load, parse};
 pub use settings::{Common, Config, Crd, LogFormat, LogLevel, Mode, Reconcile, Webhook};

@@ -25,7 +25,7 @@ pub(super) fn name(fields: &mut Fields) -> String {
 /// The keys of the mode.
 pub(super) fn read(fields: &mut Fields, mode: &str, common: Option<&Common>) -> Option<Mode> {
     match mode {
-        "webhook" => webhook(fields).map(Mode::Webhook),
+        "webhook" => webhook(fields, common).map(|w| Mode::Webhook(Box::new(w))),
         "reconcile" => reconcile(fields, common).map(|r| Mode::Reconcile(Box::new(r))),
         "crd" => crd(fields, common).map(Mode::Crd),
         other => {
@@ -75,17 +75,31 @@ fn selectors(fields: &mut Fields, node_name_known: bool) -> Option<Arc<[PodSelec
     Some(kinds.into())
 }
 
-fn webhook(fields: &mut Fields) -> Option<Webhook> {
+fn webhook(fields: &mut Fields, common: Option<&Common>) -> Option<Webhook> {
     let addr = fields.text("addr", ":8443");
     listen_address(fields, "addr", &addr);
-    selectors(fields, false);
+    let selectors = selectors(fields, false);
+    let sweep = one_of(fields, "sweep", "auto", &[("auto", true), ("off", false)])?;
+    let common = common?;
+    let mut policy = Policy::webhook(common.trust_domain.as_str(), &common.cluster)
+        .map_err(|e| {
+            let help = "shorten trust_domain or cluster";
+            fields.reject(None, format!("Unable to determine root ID: {e}"), help);
+        })
+        .ok()?;
+    share(&mut policy, common);
+    if let Some(selectors) = selectors {
+        policy.pods.selectors = selectors;
+    }
+    policy.pods.watched = sweep;
     Some(Webhook {
+        policy,
         addr: addr.value,
         cert_path: fields.text("cert_path", "cert.pem").value,
         key_path: fields.text("key_path", "key.pem").value,
         cacert_path: fields.text("cacert_path", "cacert.pem").value,
         insecure_skip_client_verification: fields.bool("insecure_skip_client_verification", false),
-        sweep: one_of(fields, "sweep", "auto", &[("auto", true), ("off", false)])?,
+        sweep,
     })
 }
 

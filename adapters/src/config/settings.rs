@@ -104,7 +104,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Mode {
     /// `mode = "webhook"`
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     /// `mode = "reconcile"`
     Reconcile(Box<Reconcile>),
     /// `mode = "crd"`
@@ -125,6 +125,8 @@ impl Mode {
 /// Keys of webhook mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
+    /// What the rules and the step machine need.
+    pub policy: Policy,
     /// `addr`
     pub addr: String,
     /// `cert_path`

@@ -64,10 +64,16 @@ pub struct EventNote {
 /// Queues Events and never waits for the API server.
 #[derive(Debug, Clone)]
 pub struct EventPublisher {
-    queue: mpsc::Sender<EventNote>,
+    /// `None`: nobody is told.
+    queue: Option<mpsc::Sender<EventNote>>,
 }
 
 impl EventPublisher {
+    /// A publisher that tells nobody: where we know no API server.
+    pub fn silent() -> Self {
+        Self { queue: None }
+    }
+
     /// A publisher, and the task that writes for it (to be spawned). `failed` is told why an Event could not be written.
     pub fn new(
         client: Client,
@@ -94,12 +100,14 @@ impl EventPublisher {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        (Self { queue }, task)
+        (Self { queue: Some(queue) }, task)
     }
 
     /// Queues one. Returns whether there was room.
     pub fn publish(&self, note: EventNote) -> bool {
-        self.queue.try_send(note).is_ok()
+        self.queue
+            .as_ref()
+            .is_none_or(|queue| queue.try_send(note).is_ok())
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! [`watch`] lists and watches; [`crate::objects`] is the pure half, from JSON to snapshots, keeping only what the rules read.
 
+pub mod access;
 pub mod ca_bundle;
 pub mod client;
 pub mod control;
@@ -10,6 +11,7 @@ pub mod lease;
 pub mod resources;
 pub mod watch;
 
+pub use access::{look_up, may_read_pods};
 pub use ca_bundle::{Published, ServiceName, publish_ca_bundle};
 pub use client::{ClientError, KubeSettings, connect, connect_for_lease};
 pub use control::{CONTROL_CONFIG_MAP, Control, watch_control};

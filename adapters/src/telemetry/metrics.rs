@@ -52,6 +52,10 @@ labels!(
     ReasonLabel { reason }
 );
 labels!(
+    /// How it ended.
+    OutcomeLabel { outcome }
+);
+labels!(
     /// What was found.
     DriftLabel { drift }
 );
@@ -110,6 +114,10 @@ pub struct Metrics {
     pub watch_failures: Family<KindLabel, Counter>,
     /// When all entries were last compared.
     pub last_compared: FloatGauge,
+    /// Requests to the admission webhook.
+    pub admission_requests: Family<OutcomeLabel, Counter>,
+    /// How long they took.
+    pub admission_seconds: Histogram,
     /// Events that found no room.
     pub events_dropped: Counter,
     /// Calls that write SpiffeIDs, or read their definition.
@@ -184,6 +192,8 @@ impl Metrics {
             lease_failures: b.add("lease_failures_total", "counter", "", "Requests for the Lease that failed", Counter::default()),
             watch_failures: b.add("watch_failures_total", "counter", "kind", "Lists and watches of the Kubernetes API that failed and were tried again", Family::default()),
             last_compared: b.add("last_sync_timestamp_seconds", "gauge", "", "When all entries were last compared with the server, in seconds since 1970", FloatGauge::default()),
+            admission_requests: b.add("admission_requests_total", "counter", "outcome", "Requests to the admission webhook: answered, failed (HTTP 500: failurePolicy decides), refused (HTTP 4xx)", Family::default()),
+            admission_seconds: b.add("admission_seconds", "histogram", "", "Duration of requests to the admission webhook", latency_histogram()),
             events_dropped: b.add("events_dropped_total", "counter", "", "Kubernetes Events that found no room in the queue", Counter::default()),
             kube_calls: b.add("kubernetes_calls_total", "counter", "operation, outcome", "Calls to the Kubernetes API that write SpiffeIDs or read their definition (crd mode)", Family::default()),
             definition: b.add("spiffe_id_definition", "gauge", "", "1 while the CustomResourceDefinition of SpiffeIDs is there (crd mode)", Gauge::default()),
@@ -239,6 +249,12 @@ mod tests {
         for family in [&metrics.held, &metrics.skipped] {
             family.get_or_create(&ReasonLabel { reason: "x" }).set(1);
         }
+        metrics
+            .admission_requests
+            .get_or_create(&OutcomeLabel {
+                outcome: "answered",
+            })
+            .inc();
         metrics
             .watch_failures
             .get_or_create(&KindLabel { kind: "pod" })

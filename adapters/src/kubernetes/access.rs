@@ -1,0 +1,81 @@
+//! What we may do, and single objects.
+
+use std::time::Duration;
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::{Api, Client, api::PostParams};
+use registrar_core::{
+    cluster::{Kind, ObjectKey, Uid},
+    sync::LookUp,
+};
+use serde::Deserialize;
+
+use super::client::causes;
+
+/// How long the API server may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Whether we may read the pods of all namespaces: list, watch and get.
+///
+/// # Errors
+/// If the API server does not say.
+pub async fn may_read_pods(client: &Client) -> Result<bool, String> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    for verb in ["list", "watch", "get"] {
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    resource: Some("pods".into()),
+                    verb: Some(verb.into()),
+                    version: Some("v1".into()),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let params = PostParams::default();
+        let answer = tokio::time::timeout(WITHIN, api.create(&params, &review));
+        match answer.await {
+            Ok(Ok(answer)) if answer.status.as_ref().is_some_and(|s| s.allowed) => {}
+            Ok(Ok(_)) => return Ok(false),
+            Ok(Err(error)) => return Err(causes(&error)),
+            Err(_) => return Err(format!("no answer within {} s", WITHIN.as_secs())),
+        }
+    }
+    Ok(true)
+}
+
+/// Reads one object: is it there?
+pub async fn look_up(client: &Client, key: &ObjectKey) -> LookUp {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Metadata,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        uid: String,
+    }
+    let path = match key.kind {
+        Kind::Pod => format!("/api/v1/namespaces/{}/pods/{}", key.namespace, key.name),
+        Kind::Node => format!("/api/v1/nodes/{}", key.name),
+        _ => return LookUp::Failed(format!("{key} is never looked up").into()),
+    };
+    let failed = |why: String| LookUp::Failed(why.into());
+    // Names come from objects and entries, and may be anything.
+    let request = match http::Request::get(path).body(Vec::new()) {
+        Ok(request) => request,
+        Err(error) => return failed(error.to_string()),
+    };
+    match tokio::time::timeout(WITHIN, client.request_text(request)).await {
+        Ok(Ok(text)) => match serde_json::from_str::<Object>(&text) {
+            Ok(object) => LookUp::There(Uid::new(object.metadata.uid)),
+            Err(error) => failed(error.to_string()),
+        },
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => LookUp::Absent,
+        Ok(Err(error)) => failed(causes(&error)),
+        Err(_) => failed(format!("no answer within {} s", WITHIN.as_secs())),
+    }
+}

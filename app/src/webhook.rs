@@ -1,0 +1,290 @@
+//! Webhook mode: reviews of pods over HTTPS, and the sweep beside them.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use registrar_adapters::{
+    admission::{
+        CertificateFiles, Endpoints, Limits, News, Outcome, PodValidator,
+        pod::{PATH, Told},
+        serve,
+    },
+    config::{self, Common},
+    kubernetes::{self, ClientError, EventPublisher, KubeSettings, may_read_pods, watch_control},
+    listen::listen,
+    spire::{SpireClient, SpireServer},
+    telemetry::{self, Health, LogFile, Metrics, metrics::OutcomeLabel},
+};
+use registrar_core::{
+    admission::Response,
+    policy::Policy,
+    ports::{Failure, SpireCall, SpireReply},
+    spiffe::TrustDomain,
+    sync::Reconciler,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    driver::{Driver, nonce},
+    election::Candidacy,
+    intake::{Intake, LookUps},
+    report::Reporter,
+    run::{WATCH_QUEUE, server},
+    signals::Signals,
+};
+
+/// Reviews on their way to the loop.
+const REVIEW_QUEUE: usize = 1024;
+/// How long the API server may take to say whether we may read pods, before it is taken for granted.
+const RIGHTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Everything of webhook mode.
+pub async fn run(
+    mode: config::Webhook,
+    common: &Common,
+    kubeconfig: Option<PathBuf>,
+    log_file: Option<LogFile>,
+) -> anyhow::Result<()> {
+    let signals = Signals::new().context("signals cannot be listened to")?;
+    let metrics = Metrics::new();
+    let health = Health::default();
+    if let Some(address) = &common.metrics_addr {
+        let (bound, serving) = telemetry::serve(address, metrics.clone(), health.clone()).await?;
+        info!(address = %bound, "Serving metrics and probes");
+        tokio::spawn(serving);
+    }
+    let front = Front::prepare(&mode).await?;
+    let settings = KubeSettings {
+        kubeconfig: kubeconfig.or_else(|| common.kubeconfig.as_ref().map(PathBuf::from)),
+        context: common.kube_context.clone(),
+        namespace: common.namespace.clone(),
+    };
+    let sweep = Sweep::find(mode.sweep, &settings).await?;
+    let mut policy = mode.policy;
+    policy.pods.watched = sweep.is_some();
+    let candidacy = match &sweep {
+        Some(sweep) => {
+            let lease = "k8s-workload-registrar-webhook-leader-election";
+            let metrics = metrics.clone();
+            Candidacy::of(common, &settings, &sweep.namespace, lease, metrics).await?
+        }
+        None => Candidacy::unopposed(),
+    };
+    let fence = candidacy.fence();
+    let server = Arc::new(Shared {
+        reviews: server(common, Arc::new(|| true))?,
+        sweep: server(common, Arc::new(move || fence.is_open()))?,
+    });
+    let (watched_sender, watched) = mpsc::channel(WATCH_QUEUE);
+    let (control_sender, control) = mpsc::channel(4);
+    let (events, namespace) = match &sweep {
+        Some(sweep) => {
+            let wanted = Arc::new(policy.wanted_metadata());
+            for kind in Reconciler::kinds(&policy) {
+                let (client, sender) = (sweep.client.clone(), watched_sender.clone());
+                tokio::spawn(kubernetes::watch(client, kind, wanted.clone(), sender));
+            }
+            let (client, namespace) = (sweep.client.clone(), sweep.namespace.clone());
+            tokio::spawn(watch_control(client, namespace.clone(), control_sender));
+            (publisher(sweep), namespace)
+        }
+        None => (EventPublisher::silent(), String::new()),
+    };
+    let client = sweep.map(|s| s.client);
+    let intake = front.open(&policy, metrics.clone(), LookUps::new(client));
+    info!(root = %policy.root, server = common.server_address, dry_run = policy.dry_run, "Answering reviews");
+    let driver = Driver {
+        machine: Reconciler::new(policy, nonce()),
+        server,
+        kube: None,
+        watched,
+        control,
+        candidacy,
+        intake: Some(intake),
+        signals,
+        reporter: Reporter::new(metrics.clone(), events, namespace),
+        metrics,
+        health,
+        log_file,
+    };
+    driver.run().await
+}
+
+fn publisher(sweep: &Sweep) -> EventPublisher {
+    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "k8s-workload-registrar".into());
+    let (events, publishing) = EventPublisher::new(sweep.client.clone(), instance, |why| {
+        warn!(reason = why, "No Event");
+    });
+    tokio::spawn(publishing);
+    events
+}
+
+/// What the sweep needs.
+struct Sweep {
+    client: kube::Client,
+    namespace: String,
+}
+
+impl Sweep {
+    /// Finds out whether there can be a sweep, and says what it found.
+    async fn find(wanted: bool, settings: &KubeSettings) -> anyhow::Result<Option<Self>> {
+        if !wanted {
+            info!("Sweep off, as configured: entries come and go with reviews alone");
+            return Ok(None);
+        }
+        let (client, namespace) = match kubernetes::connect(settings).await {
+            Ok(found) => found,
+            Err(ClientError::Nowhere(why)) => {
+                warn!(
+                    reason = why,
+                    "Sweep off: no API server is known; entries come and go with reviews alone"
+                );
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let begun = tokio::time::Instant::now();
+        loop {
+            match may_read_pods(&client).await {
+                Ok(true) => {
+                    info!("Sweep on: the API server lets us read pods");
+                    return Ok(Some(Self { client, namespace }));
+                }
+                Ok(false) => {
+                    warn!(
+                        "Sweep off: the registrar's role lacks get, list and watch on pods; \
+                         entries come and go with reviews alone"
+                    );
+                    return Ok(None);
+                }
+                Err(why) if begun.elapsed() > RIGHTS_WITHIN => {
+                    warn!(
+                        reason = why,
+                        "Sweep on: the API server does not say whether we may read pods"
+                    );
+                    return Ok(Some(Self { client, namespace }));
+                }
+                Err(why) => {
+                    debug!(reason = why, "Asking the API server for our rights");
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        }
+    }
+}
+
+/// The server, as far as it can fail before it serves.
+struct Front {
+    listener: tokio::net::TcpListener,
+    tls: registrar_adapters::admission::Tls,
+}
+
+impl Front {
+    async fn prepare(mode: &config::Webhook) -> anyhow::Result<Self> {
+        let skip = mode.insecure_skip_client_verification;
+        let files = CertificateFiles {
+            certificate: (&mode.cert_path).into(),
+            key: (&mode.key_path).into(),
+            ca: (!skip).then(|| (&mode.cacert_path).into()),
+        };
+        let (tls, watching) = files.load(tell_of_certificates).await?;
+        let (listener, bound) = listen("addr", &mode.addr, "")
+            .await
+            .context("unable to listen")?;
+        tokio::spawn(watching);
+        if skip {
+            warn!(
+                "insecure_skip_client_verification is set: whoever reaches the webhook can make entries; \
+                 give the API server a client certificate instead (generate-config makes one)"
+            );
+        }
+        info!(addr = %bound, skip_client_verification = skip, "Serving HTTPS");
+        Ok(Self { listener, tls })
+    }
+
+    fn open(self, policy: &Policy, metrics: Metrics, look_ups: LookUps) -> Intake {
+        let (asked_sender, asked) = mpsc::channel(REVIEW_QUEUE);
+        let validator = PodValidator::new(policy.clone(), tell_of_review, asked_sender);
+        let endpoints = Endpoints::new().at(PATH, Arc::new(validator));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let observe = move |outcome, took: Duration| {
+            let outcome = outcome_word(outcome);
+            let label = OutcomeLabel { outcome };
+            metrics.admission_requests.get_or_create(&label).inc();
+            metrics.admission_seconds.observe(took.as_secs_f64());
+        };
+        let stopped = async {
+            // A sender that is gone asks, too.
+            let _ = stopped.await;
+        };
+        let serving = serve(
+            self.listener,
+            self.tls,
+            endpoints,
+            Limits::default(),
+            observe,
+            stopped,
+        );
+        Intake::new(asked, stop, tokio::spawn(serving), look_ups)
+    }
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answered => "answered",
+        Outcome::Failed => "failed",
+        Outcome::Refused => "refused",
+    }
+}
+
+fn tell_of_certificates(news: News) {
+    match news {
+        News::Exchanged => info!("Certificates exchanged"),
+        News::Kept(why) => {
+            error!(reason = %why, "New certificates cannot be used; the old ones stay in use")
+        }
+    }
+}
+
+fn tell_of_review(told: Told<'_>) {
+    let Told {
+        namespace,
+        name,
+        operation,
+        response,
+    } = told;
+    match response {
+        Response::Nothing => debug!(namespace, name, operation, "Nothing to do"),
+        Response::DryRun => debug!(namespace, name, operation, "Dry run: nothing is written"),
+        Response::Skipped(reason) => debug!(namespace, name, operation, %reason, "No entry"),
+        Response::Held(problem) => {
+            warn!(namespace, name, operation, reason = problem.word(), %problem, "No entry");
+        }
+        Response::Unhandled(text) => warn!(namespace, name, operation, "{text}"),
+        Response::Failed(why) => {
+            warn!(namespace, name, operation, reason = %why, "A review is answered with a failure");
+        }
+    }
+}
+
+/// One server, two rules: what reviews ask for may be written by every replica, deletes only by the one that leads.
+struct Shared {
+    reviews: Arc<SpireClient>,
+    sweep: Arc<SpireClient>,
+}
+
+#[async_trait]
+impl SpireServer for Shared {
+    async fn perform(&self, call: SpireCall) -> SpireReply {
+        match call {
+            SpireCall::Delete { .. } => self.sweep.perform(call).await,
+            _ => self.reviews.perform(call).await,
+        }
+    }
+
+    async fn trust_domain(&self) -> Result<TrustDomain, Failure> {
+        self.reviews.trust_domain().await
+    }
+}
