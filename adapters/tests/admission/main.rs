@@ -1,0 +1,8 @@
+//! The admission server: what it answers, whom it lets in, and what it does not let happen to it.
+
+mod bodies;
+mod certificates;
+mod clients;
+mod generated;
+mod limits;
+mod pki;
