@@ -40,7 +40,7 @@ pub struct Intake {
 
 /// Objects that are looked up once more.
 pub struct LookUps {
-    client: Option<kube::Client>,
+    client: Option<kubernetes::Client>,
     turns: Arc<Semaphore>,
     sender: mpsc::UnboundedSender<(ObjectKey, LookUp)>,
     found: mpsc::UnboundedReceiver<(ObjectKey, LookUp)>,
@@ -54,7 +54,7 @@ impl std::fmt::Debug for LookUps {
 
 impl LookUps {
     /// With this client; without one nothing is looked up.
-    pub fn new(client: Option<kube::Client>) -> Self {
+    pub fn new(client: Option<kubernetes::Client>) -> Self {
         // Their number is bounded by what the machine asks for, each once.
         let (sender, found) = mpsc::unbounded_channel();
         Self {

@@ -123,7 +123,7 @@ fn publisher(sweep: &Sweep) -> EventPublisher {
 
 /// What the sweep needs.
 struct Sweep {
-    client: kube::Client,
+    client: kubernetes::Client,
     namespace: String,
 }
 

@@ -20,3 +20,4 @@ mod spiffe_id_webhook;
 mod spire_contract;
 mod unreadable;
 mod unreadable_lists;
+mod webhook;

@@ -14,6 +14,7 @@ pub mod registrar;
 pub mod relay;
 pub mod spiffe_ids;
 pub mod wait;
+pub mod webhook;
 
 pub use api_proxy::ApiProxy;
 pub use cluster::{Cluster, PodSpec};

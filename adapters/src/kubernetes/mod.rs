@@ -16,6 +16,7 @@ pub use ca_bundle::{Published, ServiceName, publish_ca_bundle};
 pub use client::{ClientError, KubeSettings, connect, connect_for_lease};
 pub use control::{CONTROL_CONFIG_MAP, Control, watch_control};
 pub use events::{EventNote, EventPublisher, Regarding};
+pub use kube::Client;
 pub use lease::LeaseLock;
 pub use resources::{KubeApi, SpiffeIds};
 pub use watch::{Watched, watch};
