@@ -3,11 +3,13 @@
 //! Ordinary tests replay the committed seeds and regressions, and a few thousand mutations of them, through the same
 //! bodies. To fuzz for longer: `cargo fuzz run --features libfuzzer --sanitizer none pod_metadata fuzz/seeds/pod_metadata`.
 
+mod admission;
 mod configuration;
 mod pod_metadata;
 mod spiffe_id;
 mod watched_object;
 
+pub use admission::admission;
 pub use configuration::configuration;
 pub use pod_metadata::pod_metadata;
 pub use spiffe_id::spiffe_id;
@@ -17,7 +19,8 @@ pub use watched_object::watched_object;
 pub type Body = fn(&[u8]);
 
 /// Every target: the name of its folder of seeds, and its body.
-pub const TARGETS: [(&str, Body); 4] = [
+pub const TARGETS: [(&str, Body); 5] = [
+    ("admission", admission),
     ("configuration", configuration),
     ("pod_metadata", pod_metadata),
     ("spiffe_id", spiffe_id),
