@@ -8,12 +8,13 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use axum_server::{Handle, Server, tls_rustls::RustlsAcceptor};
+use futures::StreamExt;
 use tokio::net::TcpListener;
 
 use super::{
@@ -158,25 +159,36 @@ async fn answer(shared: &Shared, request: Request) -> Reply {
     }
 }
 
-async fn read(body: Body, limits: &Limits) -> Result<axum::body::Bytes, Reply> {
-    match tokio::time::timeout(limits.body_within, to_bytes(body, limits.body)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-            while let Some(e) = cause {
-                if e.to_string().contains("length limit exceeded") {
-                    let text = format!("Body larger than {} bytes", limits.body);
-                    return Err(Reply::text(413, &text));
-                }
-                cause = e.source();
+async fn read(body: Body, limits: &Limits) -> Result<Vec<u8>, Reply> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut size = 0;
+    let too_large = || Reply::text(413, &format!("Body larger than {} bytes", limits.body));
+    let whole = async {
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| Reply::text(400, "Body cannot be read"))?;
+            size += chunk.len();
+            if size <= limits.body {
+                bytes.extend_from_slice(&chunk);
+                continue;
             }
-            Err(Reply::text(400, "Body cannot be read"))
+            // What is too much is thrown away, within reason: a client that is cut off while it sends hears no answer.
+            bytes = Vec::new();
+            if size > 2 * limits.body {
+                break;
+            }
         }
+        if size > limits.body {
+            return Err(too_large());
+        }
+        Ok(std::mem::take(&mut bytes))
+    };
+    match tokio::time::timeout(limits.body_within, whole).await {
+        Ok(read) => read,
+        Err(_) if size > limits.body => Err(too_large()),
         Err(_) => {
-            let text = format!(
-                "Body not received within {} s",
-                limits.body_within.as_secs()
-            );
+            let seconds = limits.body_within.as_secs();
+            let text = format!("Body not received within {seconds} s");
             Err(Reply::text(408, &text))
         }
     }
