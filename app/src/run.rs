@@ -169,7 +169,13 @@ async fn reconcile(
 
 /// The SPIRE Server that the configuration names. `may_begin` is asked before each call that writes.
 pub fn server(common: &Common, may_begin: MayBegin) -> Arc<SpireClient> {
-    let wire = match &common.server_address {
+    let client = SpireClient::new(wire(common), Deadlines::default(), may_begin);
+    Arc::new(client)
+}
+
+/// The way to it.
+pub fn wire(common: &Common) -> Wire {
+    match &common.server_address {
         ServerAddress::Unix(path) => {
             info!(address = %common.server_address, "Connecting to local registration server socket");
             Wire::unix(path)
@@ -184,6 +190,5 @@ pub fn server(common: &Common, may_begin: MayBegin) -> Arc<SpireClient> {
             let identity = Identity::begin(agent, common.server_id.clone());
             Wire::tcp(targets.clone(), identity)
         }
-    };
-    Arc::new(SpireClient::new(wire, Deadlines::default(), may_begin))
+    }
 }

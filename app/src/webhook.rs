@@ -13,7 +13,7 @@ use registrar_adapters::{
     config::{self, Common},
     kubernetes::{self, ClientError, EventPublisher, KubeSettings, may_read_pods, watch_control},
     listen::listen,
-    spire::{SpireClient, SpireServer},
+    spire::{Deadlines, MayBegin, SpireClient, SpireServer},
     telemetry::{self, Health, LogFile, Metrics, metrics::OutcomeLabel},
 };
 use registrar_core::{
@@ -31,7 +31,7 @@ use crate::{
     election::Candidacy,
     intake::{Intake, LookUps},
     report::Reporter,
-    run::{WATCH_QUEUE, server},
+    run::{WATCH_QUEUE, wire},
     signals::Signals,
 };
 
@@ -73,9 +73,12 @@ pub async fn run(
         None => Candidacy::unopposed(),
     };
     let fence = candidacy.fence();
+    let wire = wire(common);
+    let client =
+        |may_begin: MayBegin| SpireClient::new(wire.clone(), Deadlines::default(), may_begin);
     let server = Arc::new(Shared {
-        reviews: server(common, Arc::new(|| true))?,
-        sweep: server(common, Arc::new(move || fence.is_open()))?,
+        reviews: client(Arc::new(|| true)),
+        sweep: client(Arc::new(move || fence.is_open())),
     });
     let (watched_sender, watched) = mpsc::channel(WATCH_QUEUE);
     let (control_sender, control) = mpsc::channel(4);
@@ -94,7 +97,7 @@ pub async fn run(
     };
     let client = sweep.map(|s| s.client);
     let intake = front.open(&policy, metrics.clone(), LookUps::new(client));
-    info!(root = %policy.root, server = common.server_address, dry_run = policy.dry_run, "Answering reviews");
+    info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Answering reviews");
     let driver = Driver {
         machine: Reconciler::new(policy, nonce()),
         server,
@@ -271,8 +274,8 @@ fn tell_of_review(told: Told<'_>) {
 
 /// One server, two rules: what reviews ask for may be written by every replica, deletes only by the one that leads.
 struct Shared {
-    reviews: Arc<SpireClient>,
-    sweep: Arc<SpireClient>,
+    reviews: SpireClient,
+    sweep: SpireClient,
 }
 
 #[async_trait]
