@@ -57,7 +57,7 @@ dependencies: tools $(DENY) $(MACHETE)
 
 fast: tools
 	@echo '== fast tests (about 3 min to build the first time)'
-	$(CARGO) test $(FAST)
+	$(CARGO) test $(FAST) -- --show-output
 
 it: control-plane
 	@echo '== tests on the real control plane'

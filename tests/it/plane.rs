@@ -88,6 +88,23 @@ pub async fn private(options: Options) -> Private {
     }
 }
 
+/// The next tests' registrars should not have to register this one's pods, too.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let (plane, namespace) = (self.plane, self.name);
+        // A runtime of its own: that of the test may be ending.
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(anyhow::Error::from)?;
+            runtime.block_on(async { plane.cluster().await?.delete_pods(namespace).await })
+        });
+        // A test that failed has said why; that cleaning failed as well adds nothing.
+        let _ = cleaning.join();
+    }
+}
+
 impl Bench {
     /// Runs a registrar of this test's cluster, ready.
     pub async fn registrar(&self, extra: &str) -> Registrar {
