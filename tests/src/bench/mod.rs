@@ -8,4 +8,5 @@ pub mod numbers;
 pub mod probe;
 pub mod report;
 pub mod rows;
+pub mod simulate;
 pub mod store;

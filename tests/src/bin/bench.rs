@@ -1,12 +1,14 @@
 //! `make bench`: measures what the registrar costs beside the raw limits of SPIRE and Kubernetes, in one run.
 //!
+//! `bench simulate` runs decoding and the step machine alone, without servers: `N=100000,1000000` by default.
+//!
 //! `N=1000,10000` says for how many pods, `RUNS=3` how often. Writes `target/bench/REPORT.md`, `report.json` and charts.
 
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use registrar_tests::{
-    bench::{probe, report::Report, rows::Ground},
+    bench::{probe, report::Report, rows::Ground, simulate::simulate},
     control_plane::programs,
     registrar::program,
 };
@@ -44,8 +46,27 @@ fn machine(runs: usize) -> String {
     )
 }
 
+fn simulation() -> anyhow::Result<()> {
+    for pods in numbers("N", "100000,1000000")? {
+        let it = simulate(pods)?;
+        let each = |time: std::time::Duration| time.as_secs_f64() * 1e6 / pods as f64;
+        println!(
+            "{pods} pods of {} bytes: decoding {:.1} us a pod, steps {:.1} us a pod, {:.0} MiB ({:.2} KiB a pod)",
+            it.text,
+            each(it.decoding),
+            each(it.steps),
+            it.memory.0,
+            (it.memory.0 - it.memory.1) * 1024.0 / pods as f64
+        );
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    if std::env::args().nth(1).as_deref() == Some("simulate") {
+        return simulation();
+    }
     let sizes = numbers("N", "1000,10000")?;
     let runs = numbers("RUNS", "1")?.into_iter().next().unwrap_or(1);
     programs()?;
