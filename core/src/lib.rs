@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod cluster;
 pub mod entry;
+mod intern;
 pub mod leader;
 pub mod policy;
 pub mod ports;

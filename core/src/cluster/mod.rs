@@ -9,6 +9,8 @@ pub use spiffe_id::{
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use crate::intern::Interner;
+
 /// The UID of a Kubernetes object. Opaque; usually a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid(pub Arc<str>);
@@ -122,6 +124,17 @@ pub struct PodSnapshot {
     pub terminating: bool,
     /// Whether `status.phase` is `Succeeded` or `Failed`.
     pub finished: bool,
+}
+
+impl PodSnapshot {
+    /// Makes the names that it has in common with other pods the shared copies of themselves.
+    pub(crate) fn share(&mut self, strings: &mut Interner) {
+        strings.share(&mut self.namespace);
+        let shared = [&mut self.node_name, &mut self.service_account];
+        for name in shared.into_iter().flatten() {
+            strings.share(name);
+        }
+    }
 }
 
 /// A node.

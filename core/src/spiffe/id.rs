@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use super::{MAX_ID_BYTES, SpiffeError, TrustDomain, is_under, validate_path};
+use crate::intern::Interner;
 
 /// A SPIFFE ID: `spiffe://<trust domain><path>`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,6 +89,12 @@ impl SpiffeId {
             self.trust_domain.clone(),
             format!("{}/{segment}", self.path),
         )
+    }
+
+    /// Makes its parts the shared copies of themselves.
+    pub(crate) fn share(&mut self, strings: &mut Interner) {
+        self.trust_domain.share(strings);
+        strings.share(&mut self.path);
     }
 
     /// Bytes of the whole ID.

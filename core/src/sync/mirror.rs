@@ -1,10 +1,12 @@
 //! Our entries on the server, as last read or acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::ids::Ids;
 use crate::{
     cluster::Uid,
     entry::{EntryId, RegisteredEntry},
+    intern::Interner,
     rules::{Subject, Tuple},
 };
 
@@ -23,10 +25,12 @@ pub(super) struct Record {
 
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
-    records: BTreeMap<EntryId, Record>,
-    by_subject: BTreeMap<Subject, BTreeSet<EntryId>>,
+    /// Boxed: the nodes of the tree are never quite full.
+    records: BTreeMap<EntryId, Box<Record>>,
+    by_subject: BTreeMap<Subject, Ids>,
     /// Those without a known SpiffeID, by what they are.
-    unclaimed: BTreeMap<Tuple, BTreeSet<EntryId>>,
+    unclaimed: BTreeMap<Tuple, Ids>,
+    strings: Interner,
     /// Deleted while a list was under way that may still show them.
     deleted: BTreeMap<EntryId, u64>,
 }
@@ -45,7 +49,7 @@ impl Mirror {
     }
 
     pub(super) fn get(&self, id: &EntryId) -> Option<&Record> {
-        self.records.get(id)
+        self.records.get(id).map(|r| &**r)
     }
 
     /// The entries of a subject, lowest ID first.
@@ -53,8 +57,8 @@ impl Mirror {
         self.by_subject
             .get(subject)
             .into_iter()
-            .flatten()
-            .filter_map(|id| self.records.get(id))
+            .flat_map(Ids::iter)
+            .filter_map(|id| self.get(id))
     }
 
     pub(super) fn has(&self, subject: &Subject) -> bool {
@@ -66,7 +70,7 @@ impl Mirror {
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.values()
+        self.records.values().map(|r| &**r)
     }
 
     pub(super) fn set_owner(&mut self, id: &EntryId, owner: &Uid) {
@@ -80,11 +84,13 @@ impl Mirror {
     /// What the server just acknowledged or answered.
     pub(super) fn put(
         &mut self,
-        entry: RegisteredEntry,
+        mut entry: RegisteredEntry,
         subject: Subject,
         owner: Option<Uid>,
         stamp: u64,
     ) {
+        entry.spiffe_id.share(&mut self.strings);
+        entry.parent_id.share(&mut self.strings);
         let id = entry.id.clone();
         let scan = self.records.get(&id).map_or(0, |r| r.scan);
         self.unlink(&id);
@@ -92,13 +98,13 @@ impl Mirror {
         self.link(&entry, &subject);
         self.records.insert(
             id,
-            Record {
+            Box::new(Record {
                 entry,
                 subject,
                 owner,
                 touched: stamp,
                 scan,
-            },
+            }),
         );
     }
 
@@ -115,14 +121,14 @@ impl Mirror {
 
     /// Entries without a known SpiffeID that are exactly this.
     pub(super) fn unclaimed(&self, tuple: &Tuple) -> impl Iterator<Item = &EntryId> {
-        self.unclaimed.get(tuple).into_iter().flatten()
+        self.unclaimed.get(tuple).into_iter().flat_map(Ids::iter)
     }
 
     /// Entries whose ID begins so.
     pub(super) fn beginning(&self, prefix: &str) -> impl Iterator<Item = &Record> {
         self.records
             .range(EntryId::stored(prefix)..)
-            .map(|(_, record)| record)
+            .map(|(_, record)| &**record)
             .take_while(move |r| r.entry.id.as_str().starts_with(prefix))
     }
 
@@ -153,7 +159,7 @@ impl Mirror {
     pub(super) fn remove(&mut self, id: &EntryId, stamp: u64) -> Option<Record> {
         self.unlink(id);
         self.deleted.insert(id.clone(), stamp);
-        self.records.remove(id)
+        self.records.remove(id).map(|r| *r)
     }
 
     /// An entry as a list that was asked for at `asked` shows it. What we learnt since is newer and stays.
@@ -204,7 +210,7 @@ impl Mirror {
     }
 }
 
-fn remove_from<K: Ord>(index: &mut BTreeMap<K, BTreeSet<EntryId>>, key: &K, id: &EntryId) {
+fn remove_from<K: Ord>(index: &mut BTreeMap<K, Ids>, key: &K, id: &EntryId) {
     if let Some(ids) = index.get_mut(key) {
         ids.remove(id);
         if ids.is_empty() {

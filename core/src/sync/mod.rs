@@ -13,6 +13,7 @@ mod event;
 mod fact;
 mod flight;
 mod gate;
+mod ids;
 mod kube;
 mod mirror;
 mod objects;

@@ -11,6 +11,7 @@ use std::{
 use super::resources::{Resources, subject_of};
 use crate::{
     cluster::{EndpointsSnapshot, Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
+    intern::Interner,
     policy::Policy,
     ports::ResourceName,
     rules::{Subject, subject_of_pod},
@@ -42,7 +43,8 @@ pub(super) struct Touched {
 
 #[derive(Debug, Default)]
 pub(super) struct Observed {
-    pods: BTreeMap<Subject, PodSnapshot>,
+    /// Boxed: the nodes of the tree are never quite full.
+    pods: BTreeMap<Subject, Box<PodSnapshot>>,
     /// The UIDs of those whose subject does not tell their name: slices name pods, not UIDs.
     uids: BTreeMap<Name, Uid>,
     nodes: BTreeMap<Arc<str>, NodeSnapshot>,
@@ -56,11 +58,12 @@ pub(super) struct Observed {
     kinds: BTreeMap<Kind, Knowledge>,
     /// Pods that a read of their own showed to be gone: a watch that lags may still tell of them.
     buried: BTreeSet<Uid>,
+    strings: Interner,
 }
 
 impl Observed {
     pub(super) fn pod(&self, subject: &Subject) -> Option<&PodSnapshot> {
-        self.pods.get(subject)
+        self.pods.get(subject).map(|p| &**p)
     }
 
     pub(super) fn node(&self, name: &str) -> Option<&NodeSnapshot> {
@@ -236,16 +239,18 @@ impl Observed {
         }
     }
 
-    fn apply_pod(&mut self, policy: &Policy, pod: PodSnapshot, touched: &mut Touched) {
+    fn apply_pod(&mut self, policy: &Policy, mut pod: PodSnapshot, touched: &mut Touched) {
         if self.buried.contains(&pod.uid) {
             return;
         }
         let subject = subject_of_pod(policy, &pod);
         let readable = self.unreadable.remove(&subject).is_some();
-        let old = self.pods.get(&subject);
+        let old = self.pods.get(&subject).map(|p| &**p);
         if !readable && old == Some(&pod) {
             return;
         }
+        pod.share(&mut self.strings);
+        let subject = subject_of_pod(policy, &pod);
         let moved_from = old
             .and_then(|o| o.node_name.clone())
             .filter(|n| Some(n) != pod.node_name.as_ref());
@@ -262,7 +267,7 @@ impl Observed {
             let name = (pod.namespace.clone(), pod.name.clone());
             self.uids.insert(name, uid.clone());
         }
-        self.pods.insert(subject.clone(), pod);
+        self.pods.insert(subject.clone(), Box::new(pod));
         touched.subjects.push(subject);
     }
 
