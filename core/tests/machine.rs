@@ -467,3 +467,42 @@ fn a_slice_reaches_its_pod_also_where_the_entry_is_selected_by_uid() {
     assert_eq!(pods.len(), 1, "{pods:#?}");
     assert_eq!(pods[0].dns_names.len(), 2 + 3 * 4, "{pods:#?}");
 }
+
+#[test]
+fn fewer_calls_are_in_flight_while_the_server_struggles_and_new_pods_still_go_first() {
+    let mut policy = policy();
+    policy.writes_in_flight = 4;
+    let mut rig = Rig::new(policy);
+    rig.start([]);
+    let most_in_flight = |rig: &mut Rig, from: usize, distress: bool| {
+        let mut most = 0;
+        for n in from..from + 60 {
+            rig.tell([Event::Applied(Object::Pod(pod(n)))]);
+            let writes = rig.waiting.values().filter(|c| c.is_write()).count();
+            most = most.max(writes);
+        }
+        while let Some((id, call)) = rig.waiting.pop_first() {
+            let mut answer = rig.server.perform(&call, usize::MAX);
+            if let (true, SpireCall::Create { entries }, SpireAnswer::Written(outcomes)) =
+                (distress, &call, &mut answer)
+            {
+                for ((entry_id, _), outcome) in entries.iter().zip(outcomes) {
+                    rig.server.remove(entry_id);
+                    let failure = Failure::new(FailureClass::Retry, "database is locked");
+                    *outcome = Outcome::Refused(failure);
+                }
+            }
+            rig.tell([Event::Replied(id, Ok(answer))]);
+        }
+        most
+    };
+    assert_eq!(most_in_flight(&mut rig, 0, true), 4);
+    assert_eq!(most_in_flight(&mut rig, 100, true), 1);
+    rig.wait(Duration::from_secs(120));
+    assert_eq!(
+        rig.server.entries().count(),
+        1 + 120,
+        "all are there in the end"
+    );
+    assert_eq!(most_in_flight(&mut rig, 200, false), 4);
+}

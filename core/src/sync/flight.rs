@@ -74,7 +74,7 @@ impl Reconciler {
             .values()
             .filter(|f| matches!(f, Flight::Batch { .. }))
             .count();
-        self.policy.writes_in_flight.max(1).saturating_sub(batches)
+        self.slots.limit().saturating_sub(batches)
     }
 
     pub(super) fn stage(&mut self, subject: &Subject, operation: Operation) {

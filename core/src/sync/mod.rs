@@ -25,6 +25,7 @@ mod reply;
 mod resources;
 mod review;
 mod scan;
+mod slots;
 mod spiffe_ids;
 mod standing;
 mod status;
@@ -57,6 +58,7 @@ use queue::{Queue, Urgency};
 use resources::resource_of;
 use review::Reviews;
 use scan::{BundlePoll, Scan};
+use slots::Slots;
 use spiffe_ids::Claim;
 
 /// Keeps the entries of one cluster right.
@@ -85,6 +87,7 @@ pub struct Reconciler {
     staged: VecDeque<Staged>,
     flights: BTreeMap<CallId, Flight>,
     batch_limit: usize,
+    slots: Slots,
     breaker: Breaker,
     gate: Gate,
     scan: Scan,
@@ -118,6 +121,7 @@ impl Reconciler {
     ///
     /// `nonce` must differ in every process: entry IDs are made from it.
     pub fn new(policy: Policy, nonce: u64) -> Self {
+        let slots = Slots::new(policy.writes_in_flight);
         Self {
             policy,
             nonce,
@@ -130,6 +134,7 @@ impl Reconciler {
             staged: VecDeque::new(),
             flights: BTreeMap::new(),
             batch_limit: flight::FIRST_BATCH,
+            slots,
             breaker: Breaker::default(),
             gate: Gate::default(),
             scan: Scan::default(),
@@ -186,6 +191,7 @@ impl Reconciler {
     /// Takes in what happened and says what to do. `now` never goes back.
     pub fn step(&mut self, now: Now, events: impl IntoIterator<Item = Event>) -> Step {
         self.stamp += 1;
+        self.slots.wake(now);
         let mut calls = Vec::new();
         for event in events {
             self.observe(now, event);

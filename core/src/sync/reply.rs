@@ -100,6 +100,11 @@ impl Reconciler {
             Ok(SpireAnswer::Written(outcomes)) if outcomes.len() == items.len() => {
                 self.answered();
                 self.learn_batch_limit(items.len(), took);
+                if outcomes.iter().any(tells_of_distress) {
+                    self.slots.struggled(now);
+                } else {
+                    self.slots.went_well();
+                }
                 for (item, outcome) in items.into_iter().zip(outcomes) {
                     let subject = item.subject.clone();
                     self.item_written(now, item, outcome);
@@ -139,6 +144,7 @@ impl Reconciler {
         }
         if class == FailureClass::Unknown {
             self.halve_batch_limit();
+            self.slots.struggled(now);
         }
         for item in items {
             let subject = item.subject.clone();
@@ -387,6 +393,17 @@ impl Reconciler {
         }
         self.queue.back_off(subject, now, delay);
         delay
+    }
+}
+
+/// Whether an item failed for a reason that may lie in the server's load: a deadlock, a deadline within the batch.
+fn tells_of_distress(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Refused(failure) => {
+            matches!(failure.class, FailureClass::Retry | FailureClass::Unknown)
+                && missing_bundle(&failure.message).is_none()
+        }
+        Outcome::Ok | Outcome::AlreadyExists(_) | Outcome::NotFound => false,
     }
 }
 
