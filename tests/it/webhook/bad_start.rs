@@ -5,13 +5,18 @@ use std::{fs, net::TcpListener, process::Command};
 use registrar_tests::{registrar::program, webhook::Webhook};
 
 fn start(config: &str) -> (Option<i32>, String) {
+    start_for("20", config)
+}
+
+/// Runs it for at most so many seconds.
+fn start_for(seconds: &str, config: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("registrar.conf");
     let common = "trust_domain = \"example.org\"\ncluster = \"demo\"\nmetrics_addr = \"0\"\n\
                   server_socket_path = \"/nowhere/api.sock\"\nsweep = \"off\"\n";
     fs::write(&path, format!("{common}{config}")).expect("written");
     let ended = Command::new("timeout")
-        .arg("20")
+        .arg(seconds)
         .arg(program().expect("built"))
         .args(["run", "-config"])
         .arg(&path)
@@ -84,6 +89,21 @@ fn a_problem_with_a_certificate_or_the_address_ends_the_start_with_its_key_and_v
             assert!(text.contains(part), "{part:?} in {text}");
         }
     }
+}
+
+#[test]
+fn without_client_verification_it_serves_and_warns() {
+    let webhook = Webhook::generate("fail").expect("generated");
+    let open = "insecure_skip_client_verification = true\ncacert_path = \"/nowhere/ca.pem\"\n";
+    let (code, text) = start_for("3", &format!("{}{open}", webhook.config()));
+    // Ended by SIGTERM: done.
+    assert_eq!(code, Some(124), "{text}");
+    assert!(text.contains("Serving HTTPS"), "{text}");
+    assert!(
+        text.contains("insecure_skip_client_verification is set"),
+        "{text}"
+    );
+    assert!(text.contains("Stopped"), "{text}");
 }
 
 #[test]
