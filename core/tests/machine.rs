@@ -506,3 +506,46 @@ fn fewer_calls_are_in_flight_while_the_server_struggles_and_new_pods_still_go_fi
     );
     assert_eq!(most_in_flight(&mut rig, 200, false), 4);
 }
+
+/// A list of nodes says nothing of pods: a pod that cannot be read stays held, and keeps its entry, whatever else is listed.
+#[test]
+fn a_list_of_another_kind_does_not_forget_who_cannot_be_read() {
+    let mut rig = Rig::new(policy());
+    rig.start([pod(1)]);
+    let before: Vec<RegisteredEntry> = rig.server.entries().cloned().collect();
+    rig.tell([Event::Undecodable {
+        kind: Kind::Pod,
+        key: Some(ObjectKey::new(Kind::Pod, "ns", "pod-0001")),
+        uid: Some(Uid::new("uid-1")),
+        why: "garbled".into(),
+    }]);
+    rig.listed(Kind::Node, [Object::Node(node())]);
+    rig.wait(Duration::from_secs(30));
+    let status = rig.machine.status(rig.now);
+    assert!(status.held.contains_key("Undecodable"), "{status:#?}");
+    assert_eq!(rig.server.entries().cloned().collect::<Vec<_>>(), before);
+
+    // The same where the pod was never read: only its entry is there.
+    let mut rig = Rig::new(policy());
+    let entry = entry_of(&policy(), &pod(1));
+    rig.server
+        .put(RegisteredEntry::created(EntryId::stored("kept"), &entry));
+    rig.tell([Event::Leading(true), Event::RelistBegan(Kind::Pod)]);
+    rig.tell([
+        Event::Undecodable {
+            kind: Kind::Pod,
+            key: Some(ObjectKey::new(Kind::Pod, "ns", "pod-0001")),
+            uid: Some(Uid::new("uid-1")),
+            why: "garbled".into(),
+        },
+        Event::RelistDone(Kind::Pod),
+    ]);
+    rig.listed(Kind::Node, [Object::Node(node())]);
+    rig.answer_all();
+    rig.wait(Duration::from_secs(30));
+    assert!(
+        rig.server.get(&EntryId::stored("kept")).is_some(),
+        "{:#?}",
+        rig.facts
+    );
+}

@@ -2,6 +2,7 @@
 
 mod dns;
 mod federation;
+mod former;
 mod node;
 mod ownership;
 mod pod;
@@ -13,6 +14,7 @@ pub use dns::{DroppedName, MAX_DNS_NAMES, pod_dns_names};
 pub use federation::{
     Bundles, DroppedTrustDomain, Federation, WhyDropped, federation, trust_domains,
 };
+pub use former::{FormerRoot, FormerRootError};
 pub use node::{decide_node, entry_of_all_nodes};
 pub use ownership::{Foreign, Ownership, classify};
 pub use pod::{PodLookups, decide_pod, selectors_of, subject_of_pod};

@@ -85,7 +85,7 @@ fn node_of(policy: &Policy, entry: &RegisteredEntry) -> Option<Subject> {
 
 /// Whom the selectors of a pod's entry are about, if they have a shape that we generate: each of the words of
 /// [`PodSelector`] at most once, nothing else, and enough of them to name one pod.
-fn pod_of(selectors: &Selectors) -> Option<Subject> {
+pub(super) fn pod_of(selectors: &Selectors) -> Option<Subject> {
     let mut found: [Option<&str>; PodSelector::ALL.len()] = Default::default();
     for selector in selectors.iter() {
         if &*selector.kind != "k8s" {

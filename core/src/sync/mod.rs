@@ -23,6 +23,7 @@ mod preview;
 mod queue;
 mod reply;
 mod resources;
+mod retire;
 mod review;
 mod scan;
 mod slots;
@@ -34,6 +35,7 @@ mod want;
 pub use event::{CallId, Event, LookUp, Now, Review, ReviewId, Step, TripId};
 pub use fact::{DeleteReason, Drift, Fact};
 pub use preview::{Conflict, Plan, Planned, Preview, Removal, Update, Verdict};
+pub use retire::{Retirement, Uncovered, WhyNot};
 pub use status::{NotReady, Status};
 
 use std::{

@@ -28,7 +28,7 @@ impl Reconciler {
     }
 
     /// The name of the SpiffeID that a pod or node gets.
-    fn resource_for(&self, subject: &Subject) -> Option<ResourceName> {
+    pub(super) fn resource_for(&self, subject: &Subject) -> Option<ResourceName> {
         let policy = self.policy.spiffe_ids.as_ref()?;
         match subject {
             Subject::Pod(namespace, name) => {

@@ -11,6 +11,7 @@ use std::{
 use super::{
     DeleteReason, Reconciler,
     plan::{Want, diff, may_become},
+    resources::resource_of,
 };
 use crate::{
     cluster::{Kind, ObjectKey},
@@ -182,6 +183,12 @@ impl Reconciler {
         preview.verdict = Verdict::Registered(entries.to_vec(), notes);
     }
 
+    fn stands_for_object(&self, subject: &Subject) -> bool {
+        resource_of(subject)
+            .and_then(|name| self.observed.resources.get(&name))
+            .is_some_and(|resource| resource.controller.is_some())
+    }
+
     fn entry_ids_of(&self, subject: &Subject) -> Vec<EntryId> {
         self.mirror
             .of(subject)
@@ -212,6 +219,9 @@ impl Reconciler {
     pub fn plan(mut self, others: &[RegisteredEntry]) -> Plan {
         let mut subjects: BTreeSet<Subject> = self.observed.subjects().collect();
         subjects.extend(self.mirror.subjects().cloned());
+        subjects.extend(self.all_nodes());
+        // A SpiffeID that stands for a pod or a node is planned with that object.
+        subjects.retain(|s| !self.stands_for_object(s));
         let mut plan = Plan::default();
         let mut unproven = 0;
         for subject in subjects {

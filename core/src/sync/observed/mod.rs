@@ -86,6 +86,16 @@ impl Observed {
         nodes.chain(self.pods.keys().cloned()).chain(unreadable)
     }
 
+    /// All pods that can be read.
+    pub(super) fn pods(&self) -> impl Iterator<Item = (&Subject, &PodSnapshot)> {
+        self.pods.iter().map(|(subject, pod)| (subject, &**pod))
+    }
+
+    /// Whom the objects that cannot be read are about.
+    pub(super) fn unreadable_subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.unreadable.keys()
+    }
+
     pub(super) fn pods_on(&self, node: &str) -> impl Iterator<Item = &Subject> {
         self.pods_of_node.get(node).into_iter().flatten()
     }
