@@ -5,6 +5,7 @@ use std::path::Path;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("proto");
     let files = [
+        "spire/api/server/agent/v1/agent.proto",
         "spire/api/server/entry/v1/entry.proto",
         "spire/api/server/bundle/v1/bundle.proto",
         "spire/api/server/debug/v1/debug.proto",

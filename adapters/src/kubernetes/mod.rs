@@ -8,6 +8,7 @@ pub mod client;
 pub mod control;
 pub mod events;
 pub mod lease;
+pub mod read;
 pub mod resources;
 pub mod watch;
 

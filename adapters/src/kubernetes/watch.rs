@@ -178,7 +178,8 @@ struct ErrorStatus {
     message: String,
 }
 
-fn path(kind: Kind) -> &'static str {
+/// Where all objects of a kind are.
+pub(super) fn path(kind: Kind) -> &'static str {
     match kind {
         Kind::Node => "/api/v1/nodes",
         Kind::Pod => "/api/v1/pods",

@@ -20,11 +20,12 @@ use registrar_core::{
     policy::WantedMetadata,
     sync::Event,
 };
+use serde_json::Value;
 use sink::Sink;
 pub use source::{Source, SourceError, open, sources};
 
 /// What was read, beside the events.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     /// How many objects of each kind that the rules read; 0 for a list of that kind without items.
     pub objects: BTreeMap<Kind, usize>,
@@ -34,6 +35,8 @@ pub struct Reading {
     pub ignored: BTreeMap<String, usize>,
     /// Objects without a UID; a made-up one stands in for it.
     pub without_uid: BTreeSet<ObjectKey>,
+    /// Objects of the API group and the namespaces that were asked for, whole ([`read_whole`]).
+    pub whole: Vec<Value>,
     /// What could not be read at all.
     pub troubles: Vec<Trouble>,
 }
@@ -80,6 +83,22 @@ pub fn read(
                 sink.follow(input.position());
                 read_one(&name, input, &mut sink);
             }
+            Err(error) => sink.reading.trouble(name, error),
+        }
+    }
+    sink.reading
+}
+
+/// As [`read`], for nothing but whole objects: those of `group`, and namespaces.
+pub fn read_whole(sources: &[Source], group: &str) -> Reading {
+    let wanted = WantedMetadata::default();
+    let mut ignore = |_, _| {};
+    let mut sink = Sink::new(&wanted, &mut ignore);
+    sink.take_whole(group);
+    for source in sources {
+        let name = source.to_string();
+        match open(source) {
+            Ok(input) => read_one(&name, input, &mut sink),
             Err(error) => sink.reading.trouble(name, error),
         }
     }

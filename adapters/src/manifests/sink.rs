@@ -105,6 +105,13 @@ impl Text<'_> {
         }
     }
 
+    fn whole(&self) -> Result<serde_json::Value, String> {
+        match self {
+            Text::Json(json) => serde_json::from_str(json).map_err(|e| e.to_string()),
+            Text::Yaml(value) => serde_json::to_value(value).map_err(|e| e.to_string()),
+        }
+    }
+
     fn named(&self) -> Named {
         match self {
             Text::Json(json) => {
@@ -169,6 +176,8 @@ pub(super) struct Sink<'a> {
     /// Bytes of the sources before this one, and of this one.
     before: u64,
     position: Rc<Cell<u64>>,
+    /// The API group whose objects are taken whole.
+    whole: Option<String>,
     pub(super) reading: Reading,
 }
 
@@ -179,8 +188,14 @@ impl<'a> Sink<'a> {
             out,
             before: 0,
             position: Rc::default(),
+            whole: None,
             reading: Reading::default(),
         }
+    }
+
+    /// Takes objects of this group, and namespaces, whole; and no others.
+    pub(super) fn take_whole(&mut self, group: &str) {
+        self.whole = Some(format!("{group}/"));
     }
 
     /// The next source begins.
@@ -210,6 +225,16 @@ impl<'a> Sink<'a> {
             return self
                 .reading
                 .trouble(place, "this is no Kubernetes object: it has no kind");
+        }
+        if let Some(group) = &self.whole {
+            let namespace = (&*header.version, &*header.kind) == ("v1", "Namespace");
+            if namespace || header.version.starts_with(group) {
+                match text.whole() {
+                    Ok(whole) => self.reading.whole.push(whole),
+                    Err(why) => self.reading.trouble(place, why),
+                }
+            }
+            return;
         }
         match meaning(&header) {
             Meaning::Read(kind) => self.read(kind, &place, &text),

@@ -22,6 +22,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{
     convert, outcome,
     pb::{
+        agent::agent_client::AgentClient,
         bundle::{self, bundle_client::BundleClient},
         debug::{self, debug_client::DebugClient},
         entry::{self, entry_client::EntryClient, list_entries_request::Filter},
@@ -71,6 +72,15 @@ impl Default for Deadlines {
 
 /// Attempts at a call that the server says it did not look at, as it does with calls that cross its request to go.
 const ATTEMPTS: usize = 3;
+
+/// What the server knows of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttestedAgent {
+    /// Whether an operator banned it.
+    pub banned: bool,
+    /// Until when its SVID is valid, in seconds since 1970. One that lives renews it long before.
+    pub expires_at: i64,
+}
 
 /// Speaks to one SPIRE Server.
 #[derive(Debug)]
@@ -190,6 +200,25 @@ impl SpireClient {
             .collect()
             .await;
         Ok(SpireAnswer::Read(results))
+    }
+
+    /// The agent with this ID; `None` if none was attested under it.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn agent(&self, id: &SpiffeId) -> Result<Option<AttestedAgent>, Failure> {
+        let read = self.within(self.deadlines.write, convert::agent_request(id), |r| {
+            let mut client = AgentClient::new(self.wire.clone());
+            async move { client.get_agent(r).await }
+        });
+        match read.await {
+            Ok(agent) => Ok(Some(AttestedAgent {
+                banned: agent.banned,
+                expires_at: agent.x509svid_expires_at,
+            })),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(self.failure(&status, false)),
+        }
     }
 
     async fn read_one(&self, id: EntryId) -> Result<Option<RegisteredEntry>, Failure> {

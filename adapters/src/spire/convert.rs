@@ -10,7 +10,7 @@ use registrar_core::{
     spiffe::{SpiffeError, SpiffeId, TrustDomain},
 };
 
-use super::pb::{entry::list_entries_request::Filter, types};
+use super::pb::{agent::GetAgentRequest, entry::list_entries_request::Filter, types};
 
 /// The fields that [`registered`] reads: what every list asks for.
 pub fn output_mask() -> types::EntryMask {
@@ -91,6 +91,17 @@ fn selector(selector: &Selector) -> types::Selector {
     types::Selector {
         r#type: selector.kind.to_string(),
         value: selector.value.to_string(),
+    }
+}
+
+/// A request for what the server knows of an agent.
+pub fn agent_request(id: &SpiffeId) -> GetAgentRequest {
+    GetAgentRequest {
+        id: Some(spiffe_id(id)),
+        output_mask: Some(types::AgentMask {
+            x509svid_expires_at: true,
+            banned: true,
+        }),
     }
 }
 

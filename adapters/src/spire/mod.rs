@@ -13,7 +13,7 @@ pub mod outcome;
 pub mod shown;
 pub mod wire;
 
-pub use client::{Deadlines, SpireClient, SpireServer};
+pub use client::{AttestedAgent, Deadlines, SpireClient, SpireServer};
 pub use identity::Identity;
 pub use wire::{MayBegin, Wire};
 
@@ -24,7 +24,8 @@ pub use issue::MintedSvid;
 pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/spire.rs"));
     pub use self::spire::api::server::{
-        bundle::v1 as bundle, debug::v1 as debug, entry::v1 as entry, svid::v1 as svid,
+        agent::v1 as agent, bundle::v1 as bundle, debug::v1 as debug, entry::v1 as entry,
+        svid::v1 as svid,
     };
     pub use self::spire::api::types;
 }
