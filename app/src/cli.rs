@@ -30,8 +30,61 @@ pub enum Command {
     Crd(CrdArgs),
     /// Makes keys, certificates and objects for webhook mode
     GenerateConfig(GenerateArgs),
+    /// Tells why a pod has, or has not, the identity that it should have
+    Explain(ExplainArgs),
+    /// Lists, or removes, the entries that another mode or controller_name left under its root
+    Retire(RetireArgs),
+    /// Prints the manual page (man -l FILE shows it)
+    Man,
+    /// Prints what a shell completes
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
     /// Prints the version
     Version,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "k8s-workload-registrar.conf"
+    )]
+    pub config: PathBuf,
+    /// A kubeconfig file; overrides the key of the same name
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The kind of object: pod
+    #[arg(value_name = "pod")]
+    pub kind: String,
+    /// Which one
+    #[arg(value_name = "NAMESPACE/NAME")]
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RetireArgs {
+    /// The configuration file
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "k8s-workload-registrar.conf"
+    )]
+    pub config: PathBuf,
+    /// Removes them, if no living pod loses its identity by it
+    #[arg(long)]
+    pub apply: bool,
+    /// A kubeconfig file; overrides the key of the same name
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The root: /k8s-workload-registrar/CLUSTER/node, /CONTROLLER_NAME/CLUSTER/node or
+    /// /spire/agent/k8s_psat/CLUSTER
+    #[arg(value_name = "ROOT")]
+    pub root: String,
 }
 
 /// How results are printed.
@@ -63,6 +116,9 @@ pub struct PlanArgs {
     /// Compares with these entries: the output of `spire-server entry show -output json`
     #[arg(long, value_name = "FILE")]
     pub entries: Option<PathBuf>,
+    /// Compares with what spire-controller-manager gives: the files hold its resources and configuration, too
+    #[arg(long, conflicts_with_all = ["live", "entries", "output"])]
+    pub from_scm: bool,
     /// A kubeconfig file; overrides the key of the same name
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -223,5 +279,26 @@ mod tests {
             panic!("run is the default")
         };
         assert_eq!(run.config, PathBuf::from("k8s-workload-registrar.conf"));
+    }
+
+    #[test]
+    fn every_command_of_the_documents_is_understood() {
+        let mut count = 0;
+        for text in [
+            include_str!("../../README.md"),
+            include_str!("../../docs/migration.md"),
+        ] {
+            let commands = text
+                .lines()
+                .filter_map(|l| l.trim_start().strip_prefix("$ k8s-workload-registrar"));
+            for command in commands {
+                let words = command.split(['>', '|', '#']).next().unwrap_or_default();
+                let all = std::iter::once("k8s-workload-registrar").chain(words.split_whitespace());
+                let parsed = Cli::try_parse_from(with_double_dashes(all.map(OsString::from)));
+                assert!(parsed.is_ok(), "{command}: {parsed:?}");
+                count += 1;
+            }
+        }
+        assert!(count > 5, "commands are found");
     }
 }

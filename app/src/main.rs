@@ -7,14 +7,18 @@ mod collect;
 mod crd;
 mod driver;
 mod election;
+mod explain;
 mod generate_config;
 mod intake;
+mod manual;
 mod plan;
 mod progress;
 mod render;
 mod replies;
 mod report;
+mod retire;
 mod run;
+mod scm;
 mod signals;
 mod validate;
 mod webhook;
@@ -31,6 +35,10 @@ fn main() -> ExitCode {
         cli::Command::Plan(args) => plan::plan(&args),
         cli::Command::Crd(args) => crd::crd(&args).map(done),
         cli::Command::GenerateConfig(args) => generate_config::generate_config(&args).map(done),
+        cli::Command::Explain(args) => explain::explain(&args),
+        cli::Command::Retire(args) => retire::retire(&args),
+        cli::Command::Man => manual::page().map(done),
+        cli::Command::Completions { shell } => manual::completions(shell).map(done),
         cli::Command::Version => {
             println!("k8s-workload-registrar {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)

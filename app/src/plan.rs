@@ -11,7 +11,7 @@ use registrar_core::sync::Plan;
 
 use crate::{
     cli::{Output, PlanArgs},
-    collect::{self, Collected, policy_of},
+    collect::{self, Collected, must_compare, policy_of},
     render::{
         self, Paint,
         view::{Input, PlanView},
@@ -44,12 +44,20 @@ pub fn configuration(path: &std::path::Path) -> anyhow::Result<config::Config> {
 /// If the configuration, the input, the cluster or the server cannot be read.
 pub fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let (policy, common) = policy_of(configuration(&args.config)?)?;
+    if args.from_scm {
+        let sources = manifests::sources(&args.sources)?;
+        return crate::scm::compare(policy, &sources);
+    }
+    if args.live || args.entries.is_some() {
+        must_compare(&policy)?;
+    }
     let collected = if args.live {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
         let kubeconfig = args.kubeconfig.as_ref();
-        let collected = runtime.block_on(collect::live(policy.clone(), &common, kubeconfig));
+        let keep = collect::in_the_way(&policy);
+        let collected = runtime.block_on(collect::live(policy.clone(), &common, kubeconfig, &keep));
         // What still listens to the cluster is of no interest any more.
         runtime.shutdown_background();
         collected?

@@ -65,7 +65,7 @@ fn offline_commands_print_what_the_documents_show() {
         for (command, shown) in commands(&text) {
             if let Some(file) = command.strip_prefix("cat ") {
                 std::fs::write(desk.path().join(file), &shown).expect("written");
-            } else if is_offline(&command) {
+            } else if is_offline(&command) && !shown.is_empty() {
                 let output = Command::new(PROGRAM)
                     .args(command.split_whitespace().skip(1))
                     .env("NO_COLOR", "1")
@@ -98,6 +98,18 @@ fn links_to_files_lead_somewhere() {
                 "{}: {target}",
                 document.display()
             );
+        }
+    }
+}
+
+#[test]
+fn files_that_the_documents_name_exist() {
+    for name in ["SECURITY.md", "CONTRIBUTING.md", "ARCHITECTURE.md"] {
+        let text = std::fs::read_to_string(root().join(name)).expect("text");
+        let quoted = text.split('`').skip(1).step_by(2);
+        let files = quoted.filter(|q| q.contains('/') && q.ends_with(".rs") && !q.contains(' '));
+        for file in files {
+            assert!(root().join(file).exists(), "{name}: {file}");
         }
     }
 }

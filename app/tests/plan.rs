@@ -433,3 +433,82 @@ fn json_is_as_its_schema_says() {
         "the check can fail"
     );
 }
+
+const SCM: &str = r#"
+apiVersion: spire.spiffe.io/v1alpha1
+kind: ControllerManagerConfig
+clusterName: demo
+trustDomain: example.org
+ignoreNamespaces: [hidden]
+---
+apiVersion: spire.spiffe.io/v1alpha1
+kind: ClusterSPIFFEID
+metadata: {name: accounts}
+spec:
+  spiffeIDTemplate: "spiffe://{{ .TrustDomain }}/ns/{{ .PodMeta.Namespace }}/sa/{{ .PodSpec.ServiceAccountName }}"
+  ttl: 10m
+  namespaceSelector: {matchExpressions: [{key: tier, operator: In, values: [apps]}]}
+  podSelector: {matchExpressions: [{key: role, operator: NotIn, values: [special, logic]}]}
+---
+apiVersion: spire.spiffe.io/v1alpha1
+kind: ClusterSPIFFEID
+metadata: {name: special}
+spec:
+  spiffeIDTemplate: "spiffe://{{ .TrustDomain }}/special/{{ .PodMeta.Name }}"
+  podSelector: {matchLabels: {role: special}}
+  admin: true
+---
+apiVersion: spire.spiffe.io/v1alpha1
+kind: ClusterSPIFFEID
+metadata: {name: logic}
+spec:
+  spiffeIDTemplate: "spiffe://{{ .TrustDomain }}/{{ if true }}x{{ end }}"
+  podSelector: {matchLabels: {role: logic}}
+---
+apiVersion: spire.spiffe.io/v1alpha1
+kind: ClusterStaticEntry
+metadata: {name: by-hand}
+spec: {spiffeID: "spiffe://example.org/by-hand", parentID: "spiffe://example.org/x", selectors: ["unix:uid:0"]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: apps, labels: {tier: apps}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: hidden-one, labels: {tier: apps}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: "off"}
+---
+"#;
+
+#[test]
+fn what_another_controller_gives_is_compared_pod_by_pod_and_the_nearest_settings_are_named() {
+    let desk = Desk::new("disabled_namespaces = [\"off\"]");
+    let of = |namespace: &str, name: &str, role: &str| {
+        let labels = format!("  labels: {{role: {role}}}\n{BOUND}");
+        pod(name, &labels).replace("namespace: apps", &format!("namespace: {namespace}"))
+    };
+    let pods = [
+        of("apps", "same", "plain"),
+        of("apps", "changed", "special"),
+        of("apps", "untold", "logic"),
+        of("hidden-one", "added", "plain"),
+        of("off", "lost", "special"),
+    ];
+    desk.file("scm.yaml", &format!("{SCM}{NODE}{}", pods.concat()));
+    let output = desk.plan(&["-from-scm", "scm.yaml"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown = text(&output.stdout);
+    assert!(shown.lines().all(|l| l.chars().count() <= 100), "{shown}");
+    insta::assert_snapshot!(shown);
+    for args in [
+        &["-from-scm", "-"][..],
+        &["-from-scm", "registrar.conf"][..],
+    ] {
+        let output = desk.plan(args, "");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+    }
+}

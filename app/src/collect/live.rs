@@ -10,6 +10,7 @@ use registrar_adapters::{
 };
 use registrar_core::{
     cluster::Kind,
+    entry::RegisteredEntry,
     policy::Policy,
     ports::{Failure, FailureClass, SpireCall},
     sync::{Event, NotReady, Reconciler},
@@ -35,7 +36,7 @@ pub fn kube_settings(common: &Common, kubeconfig: Option<&PathBuf>) -> KubeSetti
     }
 }
 
-/// Reads everything that a plan needs.
+/// Reads everything that a plan needs, and `keep`s of the server's entries what else is asked for.
 ///
 /// # Errors
 /// If the cluster or the server cannot be read: which, why, and which right is missing if that is why.
@@ -43,6 +44,7 @@ pub async fn live(
     policy: Policy,
     common: &Common,
     kubeconfig: Option<&PathBuf>,
+    keep: &dyn Fn(&RegisteredEntry) -> bool,
 ) -> anyhow::Result<Collected> {
     // Nothing may begin that writes.
     let server: Arc<dyn SpireServer> = server(common, Arc::new(|| false));
@@ -68,7 +70,7 @@ pub async fn live(
             let listing_bundles = matches!(call, SpireCall::ListBundles);
             let reply = server.perform(call).await;
             match &reply {
-                Ok(answer) => keep_others(&policy, answer, &mut others),
+                Ok(answer) => keep_others(keep, answer, &mut others),
                 Err(failure) if listing_bundles && failure.class == FailureClass::Denied => {
                     let message = format!(
                         "the server's bundles cannot be listed, so federation is as the pods ask: {}",
@@ -133,12 +135,17 @@ pub fn list_failed(kind: Kind, status: Option<u16>, why: &str) -> anyhow::Error 
     anyhow::anyhow!("{} objects cannot be listed: {why}{remedy}", kind.name())
 }
 
-fn server_failed(failure: &Failure) -> anyhow::Error {
+/// A call of the server that failed.
+pub fn server_failed(failure: &Failure) -> anyhow::Error {
     // The adapter's message names the server, the reason, and the remedy or the right that is missing.
     anyhow::anyhow!("{}", failure.message)
 }
 
-async fn check_trust_domain(server: &dyn SpireServer, policy: &Policy) -> anyhow::Result<()> {
+/// Compares the configured trust domain with the server's.
+///
+/// # Errors
+/// If they differ, or the server does not answer.
+pub async fn check_trust_domain(server: &dyn SpireServer, policy: &Policy) -> anyhow::Result<()> {
     match server.trust_domain().await {
         Ok(theirs) if theirs == policy.trust_domain => Ok(()),
         Ok(theirs) => bail!(

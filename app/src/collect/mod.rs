@@ -3,9 +3,10 @@
 mod live;
 mod offline;
 
-pub use live::live;
+pub use live::{check_trust_domain, kube_settings, list_failed, live, server_failed};
 pub use offline::{entries_of, offline};
 
+use anyhow::Context;
 use registrar_adapters::config::{Common, Config, Mode};
 use registrar_core::{
     entry::RegisteredEntry,
@@ -20,7 +21,7 @@ use registrar_core::{
 pub struct Collected {
     /// To be asked for its plan.
     pub machine: Reconciler,
-    /// Entries of the server that are not ours and may stand in the way of ours.
+    /// Entries of the server that were asked for besides ours.
     pub others: Vec<RegisteredEntry>,
     /// Whether the server's entries are known.
     pub compared: bool,
@@ -54,28 +55,53 @@ impl Warning {
 /// The policy of a configuration, and the keys of every mode.
 ///
 /// # Errors
-/// If its mode cannot be planned.
+/// If its mode cannot be planned, or what it needs to know is not in the file.
 pub fn policy_of(config: Config) -> anyhow::Result<(Policy, Common)> {
     match config.mode {
         Mode::Reconcile(reconcile) => Ok((reconcile.policy, config.common)),
-        Mode::Webhook(_) | Mode::Crd(_) => anyhow::bail!(
-            "mode {:?} cannot be planned yet; mode = \"reconcile\" can",
-            config.mode.name()
-        ),
+        Mode::Crd(crd) => {
+            let own = std::env::var("MY_POD_NAMESPACE").ok();
+            let namespace = config.common.namespace.clone().or(own).context(
+                "the registrar's own namespace is not known: write namespace = \"...\" into the configuration, \
+                 or set MY_POD_NAMESPACE",
+            )?;
+            Ok((crd.policy(&config.common, &namespace)?, config.common))
+        }
+        Mode::Webhook(webhook) => Ok((webhook.policy, config.common)),
     }
 }
 
-/// Keeps of a page what is not ours but hangs where our entries do.
-fn keep_others(policy: &Policy, answer: &SpireAnswer, others: &mut Vec<RegisteredEntry>) {
-    let SpireAnswer::Page { entries, .. } = answer else {
-        return;
-    };
+/// Refuses what would compare pods' entries with the server's where SpiffeIDs stand between them.
+///
+/// # Errors
+/// In crd mode.
+pub fn must_compare(policy: &Policy) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        policy.spiffe_ids.is_none(),
+        "crd mode cannot be compared with the server: what SpiffeIDs hold beside is known to the registrar alone; \
+         `plan FILE ...` says which entries pods and SpiffeIDs get, and their status tells what became of them"
+    );
+    Ok(())
+}
+
+/// Whether an entry is not ours but hangs where our entries do, so that it may stand in the way of one.
+pub fn in_the_way(policy: &Policy) -> impl Fn(&RegisteredEntry) -> bool + '_ {
     let psat = format!("/spire/agent/k8s_psat/{}/", policy.cluster);
-    let near = |e: &&RegisteredEntry| {
-        e.parent_id.is_under(&policy.root)
+    move |e| {
+        let near = e.parent_id.is_under(&policy.root)
             || e.parent_id.path().starts_with(&psat)
-            || e.spiffe_id.is_under(&policy.root)
-    };
-    let foreign = |e: &&RegisteredEntry| matches!(classify(policy, e), Ownership::Foreign(_));
-    others.extend(entries.iter().filter(near).filter(foreign).cloned());
+            || e.spiffe_id.is_under(&policy.root);
+        near && matches!(classify(policy, e), Ownership::Foreign(_))
+    }
+}
+
+/// Keeps of a page what is asked for.
+pub fn keep_others(
+    keep: &dyn Fn(&RegisteredEntry) -> bool,
+    answer: &SpireAnswer,
+    others: &mut Vec<RegisteredEntry>,
+) {
+    if let SpireAnswer::Page { entries, .. } = answer {
+        others.extend(entries.iter().filter(|e| keep(e)).cloned());
+    }
 }

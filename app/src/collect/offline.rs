@@ -14,7 +14,7 @@ use registrar_core::{
     sync::{Event, Reconciler},
 };
 
-use super::{Collected, Warning, keep_others};
+use super::{Collected, Warning, in_the_way, keep_others};
 use crate::progress::Progress;
 
 /// Events in one step.
@@ -119,7 +119,7 @@ impl Server {
                     unreadable: self.entries.unreadable as u32,
                     next: None,
                 };
-                keep_others(policy, &answer, &mut self.others);
+                keep_others(&in_the_way(policy), &answer, &mut self.others);
                 Ok(answer)
             }
             SpireCall::ListBundles => unavailable("no bundles are known offline"),

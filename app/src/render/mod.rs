@@ -1,11 +1,13 @@
 //! Plans for people and for programs. Everything that a tenant wrote is shown without its control characters.
 
 mod plan;
+mod retirement;
 mod table;
 pub mod view;
 
 pub use plan::plan;
-pub use table::Paint;
+pub use retirement::retirement;
+pub use table::{Paint, Style, Table, wrapped};
 
 use std::io::{self, Write};
 

@@ -55,7 +55,8 @@ struct Printer<'a> {
     policy: &'a Policy,
 }
 
-fn object(key: &ObjectKey) -> String {
+/// An object's name.
+pub(super) fn object(key: &ObjectKey) -> String {
     let kind = key.kind.name().to_lowercase();
     match &*key.namespace {
         "" => clean(&format!("{kind} {}", key.name)),
@@ -63,7 +64,8 @@ fn object(key: &ObjectKey) -> String {
     }
 }
 
-fn plural(n: usize, one: &str) -> String {
+/// A number of things.
+pub(super) fn plural(n: usize, one: &str) -> String {
     match n {
         1 => format!("1 {one}"),
         n if one.ends_with('y') => format!("{n} {}ies", &one[..one.len() - 1]),

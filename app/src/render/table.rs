@@ -177,8 +177,9 @@ fn broken(line: &str, width: usize) -> Vec<String> {
 /// A paragraph: every line but the first is indented by `indent`.
 pub fn wrapped(text: &str, indent: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ').flat_map(|w| broken(w, WIDTH - indent)) {
+    let words = text.trim_start_matches(' ');
+    let mut line = " ".repeat(text.len() - words.len());
+    for word in words.split(' ').flat_map(|w| broken(w, WIDTH - indent)) {
         let length = line.chars().count() + 1 + word.chars().count();
         if !line.trim().is_empty() && length > WIDTH {
             lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
@@ -226,6 +227,7 @@ mod tests {
             "{text}"
         );
         assert_eq!(wrapped("short", 4), "short");
+        assert_eq!(wrapped("  two  spaces", 4), "  two  spaces");
     }
 
     #[test]
