@@ -160,20 +160,35 @@ health_checks {{ listener_enabled = true bind_address = "127.0.0.1" bind_port = 
         Ok(uid)
     }
 
+    /// A process of the pod that asks this agent; `Err` where this machine does not let us put it into a cgroup.
+    ///
+    /// # Errors
+    /// If the programs are not built.
+    pub fn workload(&self, pod_uid: &str) -> anyhow::Result<Result<Workload, String>> {
+        let agent = programs()?.join("spire-agent");
+        Ok(Cgroups::enter(pod_uid).map(|cgroups| Workload {
+            agent,
+            socket: self.socket.clone(),
+            cgroups,
+        }))
+    }
+
     /// Fetches X509-SVIDs from within the pod's cgroup, again and again until some come.
     ///
     /// # Errors
     /// If none come within a minute.
     pub async fn fetch(&self, pod_uid: &str) -> anyhow::Result<Fetched> {
-        let cgroups = match Cgroups::enter(pod_uid) {
-            Ok(cgroups) => cgroups,
+        let workload = match self.workload(pod_uid)? {
+            Ok(workload) => workload,
             Err(why) => return Ok(Fetched::Impossible(why)),
         };
-        let agent = programs()?.join("spire-agent");
         let mut last = String::new();
         for _ in 0..60 {
-            match self.fetch_once(&agent, &cgroups).await? {
-                Ok(ids) => return Ok(Fetched::Svids(ids)),
+            match workload.svids().await? {
+                Ok(svids) => {
+                    let ids = svids.into_iter().map(|s| s.spiffe_id).collect();
+                    return Ok(Fetched::Svids(ids));
+                }
                 Err(why) => last = why,
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -183,20 +198,37 @@ health_checks {{ listener_enabled = true bind_address = "127.0.0.1" bind_port = 
             self.process.log_tail()
         )
     }
+}
 
-    /// One attempt, from within the cgroup.
-    async fn fetch_once(
-        &self,
-        agent: &Path,
-        cgroups: &Cgroups,
-    ) -> anyhow::Result<Result<Vec<String>, String>> {
+/// One X509-SVID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Svid {
+    /// Its SPIFFE ID.
+    pub spiffe_id: String,
+    /// The certificate itself, with its serial number: another one is another SVID.
+    pub certificate: String,
+}
+
+/// A process of a pod.
+pub struct Workload {
+    agent: PathBuf,
+    socket: PathBuf,
+    cgroups: Cgroups,
+}
+
+impl Workload {
+    /// Asks the agent once, from within the cgroup.
+    ///
+    /// # Errors
+    /// If the agent's program cannot be run. The inner error is the agent's: no identity was issued, for example.
+    pub async fn svids(&self) -> anyhow::Result<Result<Vec<Svid>, String>> {
         let script = format!(
             "{} exec \"$0\" api fetch x509 -timeout 5s -socketPath \"$1\" -output json",
-            cgroups.join_script()
+            self.cgroups.join_script()
         );
         let output = tokio::process::Command::new("sh")
             .args(["-c", &script])
-            .arg(agent)
+            .arg(&self.agent)
             .arg(&self.socket)
             .output()
             .await?;
@@ -205,9 +237,13 @@ health_checks {{ listener_enabled = true bind_address = "127.0.0.1" bind_port = 
         }
         let answer: Value = serde_json::from_slice(&output.stdout)?;
         let svids = answer["svids"].as_array().cloned().unwrap_or_default();
+        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         Ok(Ok(svids
             .iter()
-            .filter_map(|s| s["spiffe_id"].as_str().map(str::to_owned))
+            .map(|s| Svid {
+                spiffe_id: text(&s["spiffe_id"]),
+                certificate: text(&s["x509_svid"]),
+            })
             .collect()))
     }
 }
