@@ -7,22 +7,28 @@ mod admission;
 mod configuration;
 mod pod_metadata;
 mod spiffe_id;
+mod spiffe_id_admission;
+mod template;
 mod watched_object;
 
 pub use admission::admission;
 pub use configuration::configuration;
 pub use pod_metadata::pod_metadata;
 pub use spiffe_id::spiffe_id;
+pub use spiffe_id_admission::spiffe_id_admission;
+pub use template::template;
 pub use watched_object::watched_object;
 
 /// A fuzz target's body.
 pub type Body = fn(&[u8]);
 
 /// Every target: the name of its folder of seeds, and its body.
-pub const TARGETS: [(&str, Body); 5] = [
+pub const TARGETS: [(&str, Body); 7] = [
     ("admission", admission),
     ("configuration", configuration),
     ("pod_metadata", pod_metadata),
     ("spiffe_id", spiffe_id),
+    ("spiffe_id_admission", spiffe_id_admission),
+    ("template", template),
     ("watched_object", watched_object),
 ];
