@@ -20,6 +20,7 @@ mod retire;
 mod run;
 mod scm;
 mod signals;
+mod spiffe_id_webhook;
 mod validate;
 mod webhook;
 

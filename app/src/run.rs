@@ -5,7 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, bail};
 use registrar_adapters::{
     config::{self, Common, Config, LogFormat, LogLevel, Mode},
-    kubernetes::{self, EventPublisher, KubeApi, KubeSettings, SpiffeIds, watch_control},
+    kubernetes::{
+        self, EventPublisher, KubeApi, KubeSettings, ServiceName, SpiffeIds, watch_control,
+    },
     spire::{Deadlines, Identity, MayBegin, SpireClient, Wire},
     telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
 };
@@ -19,6 +21,7 @@ use crate::{
     election::Candidacy,
     report::Reporter,
     signals::Signals,
+    spiffe_id_webhook::SpiffeIdWebhook,
     webhook,
 };
 
@@ -121,6 +124,10 @@ async fn reconcile(
     };
     let (client, namespace) = kubernetes::connect(&settings).await?;
     let lease = lease_name(&mode);
+    let reviewed = match &mode {
+        Mode::Crd(crd) if crd.webhook_enabled => Some(crd.clone()),
+        _ => None,
+    };
     let policy = policy(mode, common, &namespace)?;
     let candidacy = Candidacy::of(common, &settings, &namespace, &lease, metrics.clone()).await?;
     let fence = candidacy.fence();
@@ -128,6 +135,24 @@ async fn reconcile(
     let server = server(common, may_begin.clone());
     let kube: Option<Arc<dyn KubeApi>> = match policy.spiffe_ids {
         Some(_) => Some(Arc::new(SpiffeIds::new(client.clone(), may_begin))),
+        None => None,
+    };
+    let webhook = match reviewed {
+        Some(crd) => {
+            let webhook = SpiffeIdWebhook {
+                policy: policy.clone(),
+                port: crd.webhook_port,
+                cert_dir: crd.webhook_cert_dir.into(),
+                service: ServiceName {
+                    namespace: namespace.clone(),
+                    name: crd.webhook_service_name,
+                },
+                // Every replica answers reviews, so this client does not ask whether we lead.
+                spire: self::server(common, Arc::new(|| true)),
+                client: client.clone(),
+            };
+            Some(webhook.begin(health.clone()).await?)
+        }
         None => None,
     };
     let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "k8s-workload-registrar".into());
@@ -164,7 +189,11 @@ async fn reconcile(
         health,
         log_file,
     };
-    driver.run().await
+    let ended = driver.run().await;
+    if let Some(webhook) = webhook {
+        webhook.end().await;
+    }
+    ended
 }
 
 /// The SPIRE Server that the configuration names. `may_begin` is asked before each call that writes.

@@ -18,7 +18,6 @@ mod plan;
 mod plane;
 mod reconcile_entries;
 mod rest;
-mod spiffe_id_webhook;
 mod spire_contract;
 mod unreadable;
 mod unreadable_lists;

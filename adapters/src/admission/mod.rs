@@ -23,4 +23,4 @@ pub use pod::{Asked, PodValidator};
 pub use reload::{CertificateFiles, News};
 pub use review::{AdmissionRequest, Verdict};
 pub use server::{Limits, Outcome, serve};
-pub use spiffe_id::{Refused, SimilarEntries, SpiffeIdValidator};
+pub use spiffe_id::{LookUps, Refused, SpiffeIdValidator};

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use registrar_core::{
     admission::{DUPLICATE, review_spiffe_id},
     cluster::SpiffeIdSnapshot,
-    entry::{Entry, RegisteredEntry},
+    entry::{Entry, EntryId, RegisteredEntry},
     policy::Policy,
     rules::{Bundles, Decision, Tuple, decide_spiffe_id},
 };
@@ -20,14 +20,21 @@ use crate::objects::spiffe_id::snapshot;
 /// The path of the webhook.
 pub const PATH: &str = "/validate-spiffeid-spiffe-io-v1beta1-spiffeid";
 
-/// What the webhook asks of the SPIRE Server.
+/// What the webhook looks up.
 #[async_trait]
-pub trait SimilarEntries: Send + Sync {
+pub trait LookUps: Send + Sync {
     /// All entries with the parent and the selectors of this one.
     ///
     /// # Errors
     /// Why that cannot be told, in one line.
     async fn similar(&self, entry: &Entry) -> Result<Vec<RegisteredEntry>, String>;
+    /// Whether a living SpiffeID of this namespace names this entry as its own.
+    ///
+    /// # Errors
+    /// Why that cannot be told, in one line.
+    async fn is_named(&self, namespace: &str, entry: &EntryId) -> Result<bool, String>;
+    /// The user that the registrar is to the API server, if that is known.
+    fn own_user(&self) -> Option<String>;
 }
 
 /// What there is to tell of a refusal.
@@ -48,7 +55,7 @@ type Tell = dyn Fn(Refused<'_>) + Send + Sync;
 /// Decides reviews of SpiffeIDs.
 pub struct SpiffeIdValidator {
     policy: Policy,
-    similar: Arc<dyn SimilarEntries>,
+    look_ups: Arc<dyn LookUps>,
     tell: Box<Tell>,
 }
 
@@ -62,12 +69,12 @@ impl SpiffeIdValidator {
     /// A validator under this policy of crd mode. `tell` is told of what was refused.
     pub fn new(
         policy: Policy,
-        similar: Arc<dyn SimilarEntries>,
+        look_ups: Arc<dyn LookUps>,
         tell: impl Fn(Refused<'_>) + Send + Sync + 'static,
     ) -> Self {
         Self {
             policy,
-            similar,
+            look_ups,
             tell: Box::new(tell),
         }
     }
@@ -100,15 +107,24 @@ impl SpiffeIdValidator {
         };
         let wanted = Tuple::wanted(&entry);
         let own = resource.status.entry_id.as_deref();
-        let similar = self.similar.similar(&entry).await;
-        let similar = similar.map_err(|why| format!("unable to look for duplicates: {why}"))?;
-        let duplicate = similar
-            .iter()
-            .any(|stored| Tuple::stored(stored) == wanted && Some(stored.id.as_str()) != own);
-        match duplicate {
-            true => Err(DUPLICATE.into()),
-            false => Ok(()),
+        let unable = |why: String| format!("unable to look for duplicates: {why}");
+        let similar = self.look_ups.similar(&entry).await.map_err(unable)?;
+        for stored in similar {
+            if Tuple::stored(&stored) != wanted || Some(stored.id.as_str()) == own {
+                continue;
+            }
+            // An entry of ours without a SpiffeID waits for one: its definition was away, or a backup comes back.
+            let waits = self.policy.entry_ids.made(&stored.id)
+                && !self
+                    .look_ups
+                    .is_named(&resource.namespace, &stored.id)
+                    .await
+                    .map_err(unable)?;
+            if !waits {
+                return Err(DUPLICATE.into());
+            }
         }
+        Ok(())
     }
 }
 
@@ -122,7 +138,12 @@ impl Validator for SpiffeIdValidator {
         let kind = &request.kind;
         let is_spiffe_id = kind.group == "spiffeid.spiffe.io" && kind.kind == "SpiffeID";
         let writes = matches!(&*request.operation, "CREATE" | "UPDATE");
-        if !is_spiffe_id || !writes || !request.sub_resource.is_empty() {
+        // We must not depend on ourselves; and what we write is held to the same rules when it becomes an entry.
+        let ours = self
+            .look_ups
+            .own_user()
+            .is_some_and(|us| us == request.user);
+        if !is_spiffe_id || !writes || !request.sub_resource.is_empty() || ours {
             return Verdict::allowed();
         }
         match self.check(&request).await {

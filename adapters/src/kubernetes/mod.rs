@@ -10,6 +10,7 @@ pub mod events;
 pub mod lease;
 pub mod read;
 pub mod resources;
+pub mod reviews;
 pub mod watch;
 
 pub use access::{look_up, may_read_pods};
@@ -20,4 +21,5 @@ pub use events::{EventNote, EventPublisher, Regarding};
 pub use kube::Client;
 pub use lease::LeaseLock;
 pub use resources::{KubeApi, SpiffeIds};
+pub use reviews::{is_named, own_user};
 pub use watch::{Watched, watch};

@@ -1,6 +1,7 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -28,6 +29,8 @@ pub struct Health(Arc<Mutex<HealthState>>);
 struct HealthState {
     /// What is missing for readiness; `None` before anything is known.
     missing: Option<Vec<String>>,
+    /// What else is missing, whatever the loop says.
+    awaited: BTreeSet<&'static str>,
     turned: Instant,
 }
 
@@ -35,6 +38,7 @@ impl Default for Health {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(HealthState {
             missing: None,
+            awaited: BTreeSet::new(),
             turned: Instant::now(),
         })))
     }
@@ -52,11 +56,26 @@ impl Health {
         state.missing = Some(missing);
     }
 
+    /// Not ready until [`Health::came`] is told of the same.
+    pub fn awaits(&self, what: &'static str) {
+        self.state().awaited.insert(what);
+    }
+
+    /// What was awaited is there.
+    pub fn came(&self, what: &'static str) {
+        self.state().awaited.remove(what);
+    }
+
     fn ready(&self) -> (StatusCode, String) {
-        match &self.state().missing {
-            None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
-            Some(missing) if missing.is_empty() => (StatusCode::OK, "ok\n".into()),
-            Some(missing) => (
+        let state = self.state();
+        let Some(missing) = &state.missing else {
+            return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into());
+        };
+        let missing = missing.iter().map(String::as_str);
+        let missing: Vec<&str> = missing.chain(state.awaited.iter().copied()).collect();
+        match missing.is_empty() {
+            true => (StatusCode::OK, "ok\n".into()),
+            false => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("not ready: {}\n", missing.join("; ")),
             ),

@@ -2,3 +2,4 @@
 
 mod bench;
 mod by_hand;
+mod webhook;
