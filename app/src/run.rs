@@ -150,6 +150,7 @@ async fn reconcile(
                 // Every replica answers reviews, so this client does not ask whether we lead.
                 spire: self::server(common, Arc::new(|| true)),
                 client: client.clone(),
+                metrics: metrics.clone(),
             };
             Some(webhook.begin(health.clone()).await?)
         }

@@ -11,13 +11,13 @@ use anyhow::Context;
 use async_trait::async_trait;
 use registrar_adapters::{
     admission::{
-        self, CertificateFiles, Endpoints, Issued, Issuer, Limits, LookUps, Named, News, Outcome,
-        Refused, SpiffeIdValidator, Tls, Try, issued, spiffe_id,
+        self, CertificateFiles, Endpoints, Issued, Issuer, Limits, LookUps, Named, News, Refused,
+        SpiffeIdValidator, Tls, Try, issued, spiffe_id,
     },
     kubernetes::{self, Published, ServiceName, publish_ca_bundle},
     listen::listen,
     spire::{SpireClient, SpireServer},
-    telemetry::Health,
+    telemetry::{Health, Metrics},
 };
 use registrar_core::{
     entry::{Entry, EntryId, RegisteredEntry},
@@ -31,6 +31,8 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tracing::{error, info, warn};
+
+use crate::webhook::counted;
 
 /// What readiness waits for.
 const NO_CERTIFICATE: &str = "the webhook has no certificate from SPIRE yet";
@@ -51,6 +53,8 @@ pub struct SpiffeIdWebhook {
     pub spire: Arc<SpireClient>,
     /// The API server.
     pub client: kubernetes::Client,
+    /// Where requests are counted.
+    pub metrics: Metrics,
 }
 
 /// A webhook that is served.
@@ -139,7 +143,7 @@ impl SpiffeIdWebhook {
             tls,
             endpoints,
             Limits::default(),
-            observe,
+            counted(self.metrics),
             stopped,
         )
         .await
@@ -186,16 +190,6 @@ impl SpiffeIdWebhook {
             }
             Published::Failed(why) => warn!(reason = why, "No CA bundle for the webhook yet"),
         })
-    }
-}
-
-fn observe(outcome: Outcome, took: Duration) {
-    if outcome != Outcome::Answered {
-        warn!(
-            ?outcome,
-            ?took,
-            "A request to the webhook that is no review of ours"
-        );
     }
 }
 

@@ -212,12 +212,6 @@ impl Front {
         let validator = PodValidator::new(policy.clone(), tell_of_review, asked_sender);
         let endpoints = Endpoints::new().at(PATH, Arc::new(validator));
         let (stop, stopped) = oneshot::channel::<()>();
-        let observe = move |outcome, took: Duration| {
-            let outcome = outcome_word(outcome);
-            let label = OutcomeLabel { outcome };
-            metrics.admission_requests.get_or_create(&label).inc();
-            metrics.admission_seconds.observe(took.as_secs_f64());
-        };
         let stopped = async {
             // A sender that is gone asks, too.
             let _ = stopped.await;
@@ -227,10 +221,20 @@ impl Front {
             self.tls,
             endpoints,
             Limits::default(),
-            observe,
+            counted(metrics),
             stopped,
         );
         Intake::new(asked, stop, tokio::spawn(serving), look_ups)
+    }
+}
+
+/// Counts the requests to a webhook.
+pub fn counted(metrics: Metrics) -> impl Fn(Outcome, Duration) + Send + Sync + 'static {
+    move |outcome, took| {
+        let outcome = outcome_word(outcome);
+        let label = OutcomeLabel { outcome };
+        metrics.admission_requests.get_or_create(&label).inc();
+        metrics.admission_seconds.observe(took.as_secs_f64());
     }
 }
 

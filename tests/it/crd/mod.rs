@@ -2,4 +2,5 @@
 
 mod bench;
 mod by_hand;
+mod templates;
 mod webhook;
