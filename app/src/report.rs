@@ -1,5 +1,7 @@
 //! Facts become log lines, metrics and Kubernetes Events.
 
+use std::time::SystemTime;
+
 use registrar_adapters::{
     kubernetes::{CONTROL_CONFIG_MAP, EventNote, EventPublisher, Regarding},
     telemetry::{
@@ -133,7 +135,13 @@ impl Reporter {
     fn tell_of_ourselves(&self, fact: &Fact) {
         match fact {
             Fact::Synced(kind) => info!(kind = kind.name(), "Listed"),
-            Fact::Compared { total, owned } => debug!(total, owned, "Compared with the server"),
+            Fact::Compared { total, owned } => {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                self.metrics
+                    .last_compared
+                    .set(now.unwrap_or_default().as_secs_f64());
+                debug!(total, owned, "Compared with the server");
+            }
             Fact::FirstSyncDone => info!("First sync done"),
             Fact::BreakerTripped {
                 trip,
@@ -260,6 +268,7 @@ impl Reporter {
         m.queue_depth.set(status.queued as i64);
         m.queue_oldest
             .set(status.oldest.unwrap_or_default().as_secs_f64());
+        m.paused.set(i64::from(status.paused));
         m.leader.set(i64::from(status.leading));
         m.breaker_tripped.set(i64::from(status.tripped.is_some()));
         m.breaker_condemned

@@ -139,7 +139,7 @@ async fn a_pause_in_the_config_map_stops_all_writing() {
     let b = shared("paused").await;
     b.cluster.namespace("paused-home").await.expect("namespace");
     let map = "k8s-workload-registrar-control";
-    let _registrar = b.registrar("namespace = \"paused-home\"").await;
+    let registrar = b.registrar("namespace = \"paused-home\"").await;
     b.cluster
         .pod(&PodSpec::new("paused", "before"))
         .await
@@ -151,11 +151,18 @@ async fn a_pause_in_the_config_map_stops_all_writing() {
         .await
         .expect("written");
     eventually("the registrar says so", async || {
-        let log = _registrar.process.log();
+        let log = registrar.process.log();
         if log.contains("paused=true") {
             Ok(())
         } else {
             Err("not yet")
+        }
+    })
+    .await;
+    eventually("its metrics show it", async || {
+        match registrar.metric("paused").await {
+            Ok(1.0) => Ok(()),
+            other => Err(format!("{other:?}")),
         }
     })
     .await;

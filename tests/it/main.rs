@@ -4,6 +4,7 @@ mod adoption;
 mod breaker;
 mod crd;
 mod definition;
+mod deployment;
 mod dns_names;
 mod election;
 mod explain;

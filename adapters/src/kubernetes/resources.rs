@@ -19,8 +19,8 @@ use crate::objects::spiffe_id::{self, FIELD_MANAGER};
 
 /// The name of the CustomResourceDefinition of SpiffeIDs.
 pub const DEFINITION: &str = "spiffeids.spiffeid.spiffe.io";
-/// How long a call may take.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a call may take: as for SPIRE, below lease duration minus renew deadline.
+const DEADLINE: Duration = Duration::from_secs(4);
 
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";

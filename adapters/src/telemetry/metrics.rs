@@ -106,6 +106,8 @@ pub struct Metrics {
     pub breaker_tripped: Gauge,
     /// Deletes it holds back.
     pub breaker_condemned: Gauge,
+    /// Whether an operator stopped all writing.
+    pub paused: Gauge,
     /// Whether this replica leads.
     pub leader: Gauge,
     /// Requests for the Lease that failed.
@@ -188,6 +190,7 @@ impl Metrics {
             drift: b.add("drift_found_total", "counter", "drift", "Differences that a comparison with the server found: missing, changed, unknown", Family::default()),
             breaker_tripped: b.add("breaker_tripped", "gauge", "", "1 while the mass-delete breaker holds deletes back", Gauge::default()),
             breaker_condemned: b.add("breaker_condemned", "gauge", "", "Deletes it holds back", Gauge::default()),
+            paused: b.add("paused", "gauge", "", "1 while the control ConfigMap stops all writing", Gauge::default()),
             leader: b.add("leader", "gauge", "", "1 on the replica that writes", Gauge::default()),
             lease_failures: b.add("lease_failures_total", "counter", "", "Requests for the Lease that failed", Counter::default()),
             watch_failures: b.add("watch_failures_total", "counter", "kind", "Lists and watches of the Kubernetes API that failed and were tried again", Family::default()),
