@@ -9,7 +9,7 @@ mod unwatched;
 use std::time::Duration;
 
 use registrar_tests::{
-    Cluster, ControlPlane, Entries, PodSpec, Registrar,
+    Cluster, ControlPlane, Entries, PodSpec, Registrar, dynamic,
     entries::{Entry, line},
     eventually,
     wait::eventually_within,
@@ -20,6 +20,9 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 /// Above the minute that an orphan's entry stays.
 const ORPHAN_CEILING: Duration = Duration::from_secs(180);
 const CLUSTER: &str = "webhook";
+/// The registrar's own namespace, and the rights that it is shipped with.
+const OWN: &str = "spire";
+const RBAC: &str = include_str!("../../../deploy/base/webhook/rbac.yaml");
 pub const ROOT: &str = "/k8s-workload-registrar/webhook/node";
 
 /// Tests share a control plane and a registrar that nobody stops; each has a namespace of its own.
@@ -50,10 +53,27 @@ pub async fn shared(name: &'static str) -> Bench {
             let plane = ControlPlane::start(webhook.options())
                 .await
                 .expect("starts");
-            let extra = format!("{}drift_interval = \"3s\"\n", webhook.config());
-            let mut registrar = Registrar::start(&plane, CLUSTER, &extra).expect("starts");
-            registrar.ready().await;
             let cluster = plane.cluster().await.expect("a client");
+            cluster.namespace(OWN).await.expect("a namespace");
+            let applied = dynamic::apply_yaml(&cluster.client(), RBAC).await;
+            applied.expect("the role");
+            let token = cluster
+                .token(OWN, "k8s-workload-registrar", None, None)
+                .await;
+            let kubeconfig = plane.kubeconfig_for("webhook", &token.expect("a token"));
+            let extra = format!(
+                "{}namespace = \"{OWN}\"\ndrift_interval = \"3s\"\n",
+                webhook.config()
+            );
+            let mut registrar = Registrar::start_with(
+                &plane,
+                &kubeconfig.expect("written"),
+                &plane.spire_socket(),
+                CLUSTER,
+                &extra,
+            )
+            .expect("starts");
+            registrar.ready().await;
             webhook.install(&cluster).await.expect("installed");
             asked(&cluster, &plane.entries().expect("the server's entries")).await;
             Shared {

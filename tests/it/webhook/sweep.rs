@@ -85,8 +85,11 @@ async fn a_changed_annotation_reaches_the_entry() {
 }
 
 #[tokio::test]
-async fn metrics_count_reviews() {
+async fn the_rights_that_are_shipped_are_enough_and_metrics_count_reviews() {
     let b = shared("counted").await;
+    let log = b.registrar.process.log();
+    assert!(log.contains("Sweep on"), "{log}");
+    assert!(!log.contains("403"), "{log}");
     b.cluster.pod(&unbound("counted", "a")).await.expect("pod");
     let answered = b
         .registrar
