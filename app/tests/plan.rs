@@ -512,3 +512,37 @@ fn what_another_controller_gives_is_compared_pod_by_pod_and_the_nearest_settings
         assert_eq!(output.status.code(), Some(1), "{output:?}");
     }
 }
+
+#[test]
+fn the_other_modes_are_planned_by_their_own_rules() {
+    let webhook = Desk::new("mode = \"webhook\"");
+    let (plan, _) = webhook.json(&["-"], &pod("a", "spec: {serviceAccountName: sa}"));
+    let parents: BTreeSet<&str> = plan["entries"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|e| e["parent_id"]["path"].as_str())
+        .collect();
+    let expected = ["/k8s-workload-registrar/demo/node", "/spire/server"];
+    assert_eq!(parents, expected.into(), "{plan:#}");
+
+    let crd = Desk::new("mode = \"crd\"\nnamespace = \"spire\"");
+    let (plan, _) = crd.json(&["-"], &format!("{NODE}{}", pod("a", BOUND)));
+    let selectors: Vec<&str> = plan["entries"][1]["selectors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|s| s["value"].as_str())
+        .collect();
+    assert_eq!(
+        selectors,
+        ["pod-uid:uid-a", "ns:apps", "node-name:node-1"],
+        "{plan:#}"
+    );
+    let refused = crd.plan(&["-live"], "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("crd mode cannot be compared"),
+        "{refused:?}"
+    );
+}

@@ -1,6 +1,6 @@
 //! The Kubernetes API: watches objects into the core's events, and publishes Events on them.
 //!
-//! [`watch`] lists and watches; [`crate::objects`] is the pure half, from JSON to snapshots, keeping only what the rules read.
+//! [`mod@watch`] lists and watches; [`crate::objects`] is the pure half, from JSON to snapshots, keeping only what the rules read.
 
 pub mod access;
 pub mod ca_bundle;

@@ -36,7 +36,7 @@ pub enum WhyDropped {
     NotAllowed,
     /// The server has no bundle of it yet.
     NoBundle(TrustDomain),
-    /// More than [`MAX_TRUST_DOMAINS`].
+    /// More than an entry may have.
     TooMany,
 }
 
