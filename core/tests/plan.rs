@@ -140,7 +140,9 @@ fn what_is_planned_is_what_happens() {
                 }
                 world.calm();
                 let (plan, before) = (world.plan(), world.stored());
-                world.settle().map_err(TestCaseError::fail)?;
+                world
+                    .settle()
+                    .map_err(|why| TestCaseError::fail(why.to_string()))?;
                 compare(&plan, &before, &world.stored()).map_err(TestCaseError::fail)?;
                 let sizes = [
                     plan.create.len(),

@@ -134,7 +134,7 @@ impl Reconciler {
         let Some(work) = self.queue.get(subject) else {
             return false;
         };
-        let ids: Vec<EntryId> = work.doubtful.iter().cloned().collect();
+        let ids: Vec<EntryId> = work.doubtful.keys().cloned().collect();
         for id in &ids {
             self.stage(subject, Operation::Read { id: id.clone() });
         }

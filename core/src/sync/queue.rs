@@ -2,11 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use super::Now;
-use crate::{entry::EntryId, rules::Subject};
+use crate::{
+    cluster::Uid,
+    entry::{Entry, EntryId},
+    rules::Subject,
+};
 
 /// Why a subject wants a look; the order is that of urgency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +34,13 @@ pub(super) enum Urgency {
 
 const URGENCIES: usize = 7;
 
+/// A write whose answer never came: if the entry turns out to be so, it is this object's.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) entry: Arc<Entry>,
+    pub(super) owner: Uid,
+}
+
 /// What is going on with one subject. There is none for a subject at rest.
 #[derive(Debug)]
 pub(super) struct Work {
@@ -44,7 +56,7 @@ pub(super) struct Work {
     /// When it first wanted a look.
     pub(super) since: Now,
     /// Entries about which an unanswered write left us in doubt: read them before anything else.
-    pub(super) doubtful: BTreeSet<EntryId>,
+    pub(super) doubtful: BTreeMap<EntryId, Option<Attempt>>,
     /// Whether it must travel alone, because a batch with it failed as a whole.
     pub(super) alone: bool,
 }
@@ -67,7 +79,7 @@ impl Queue {
             failures: 0,
             retry_at: None,
             since: now,
-            doubtful: BTreeSet::new(),
+            doubtful: BTreeMap::new(),
             alone: false,
         });
         if work.in_flight > 0 {

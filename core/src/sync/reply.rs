@@ -7,9 +7,10 @@ use super::{
     flight::{Flight, Staged, owner_of},
     gate::back_off,
     plan::Operation,
-    queue::Urgency,
+    queue::{Attempt, Urgency},
 };
 use crate::{
+    cluster::Uid,
     entry::{EntryId, RegisteredEntry},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireReply},
     rules::{Ownership, Subject},
@@ -149,7 +150,7 @@ impl Reconciler {
         for item in items {
             let subject = item.subject.clone();
             match class {
-                FailureClass::Unknown => self.in_doubt(&subject, item.operation.id()),
+                FailureClass::Unknown => self.in_doubt(&subject, &item.operation),
                 // One item may have spoilt it for all: each travels alone from now on.
                 FailureClass::Permanent if several => {
                     if let Some(work) = self.queue.get_mut(&subject) {
@@ -163,9 +164,26 @@ impl Reconciler {
         }
     }
 
-    fn in_doubt(&mut self, subject: &Subject, id: &EntryId) {
+    /// What became of an operation is to be read before anything else is done.
+    fn in_doubt(&mut self, subject: &Subject, operation: &Operation) {
+        let attempt = match operation {
+            Operation::Create { entry, owner, .. } | Operation::Update { entry, owner, .. } => {
+                Some(Attempt {
+                    entry: entry.clone(),
+                    owner: owner.clone(),
+                })
+            }
+            Operation::Delete { .. } | Operation::Read { .. } => None,
+        };
         if let Some(work) = self.queue.get_mut(subject) {
-            work.doubtful.insert(id.clone());
+            work.doubtful.insert(operation.id().clone(), attempt);
+        }
+    }
+
+    /// An entry that we do not know is to be read.
+    fn look_up(&mut self, subject: &Subject, id: &EntryId) {
+        if let Some(work) = self.queue.get_mut(subject) {
+            work.doubtful.entry(id.clone()).or_default();
         }
     }
 
@@ -194,12 +212,12 @@ impl Reconciler {
                     waited,
                 });
             }
-            (Operation::Create { .. }, Outcome::AlreadyExists(Some(stored))) => {
-                self.similar_found(now, &subject, *stored);
+            (Operation::Create { owner, .. }, Outcome::AlreadyExists(Some(stored))) => {
+                self.similar_found(now, &subject, *stored, owner);
             }
-            (Operation::Create { id, .. }, Outcome::AlreadyExists(None)) => {
+            (operation @ Operation::Create { .. }, Outcome::AlreadyExists(None)) => {
                 // Our ID is taken, or the entry holds a value twice: see what is there under the ID.
-                self.in_doubt(&subject, &id);
+                self.in_doubt(&subject, &operation);
                 let message = "the entry's ID is taken by another entry";
                 self.refuse(
                     now,
@@ -228,7 +246,7 @@ impl Reconciler {
                         fields: mask,
                     });
                 }
-                None => self.in_doubt(&subject, &id),
+                None => self.look_up(&subject, &id),
             },
             (Operation::Update { id, .. }, Outcome::NotFound) => {
                 self.mirror.remove(&id, stamp);
@@ -253,7 +271,7 @@ impl Reconciler {
                     // The identity is never refused because of federation: at once again, without it.
                     self.bundle_poll.contradicted(stamp);
                 } else if failure.class == FailureClass::Unknown {
-                    self.in_doubt(&subject, operation.id());
+                    self.in_doubt(&subject, &operation);
                     self.back_off(now, &subject);
                 } else {
                     self.refuse(now, &subject, failure);
@@ -279,7 +297,7 @@ impl Reconciler {
     }
 
     /// The server has a similar entry already: it is the one we want, if it is ours.
-    fn similar_found(&mut self, now: Now, subject: &Subject, stored: RegisteredEntry) {
+    fn similar_found(&mut self, now: Now, subject: &Subject, stored: RegisteredEntry, owner: Uid) {
         match self.classify(&stored) {
             Ownership::Ours(whose) if self.is_busy_elsewhere(subject, &whose) => {
                 // It is about to become something else, or to go.
@@ -292,7 +310,9 @@ impl Reconciler {
                 if self.observed.pod(&whose).is_none() {
                     self.sign_of_life(now, &whose, None);
                 }
-                self.mirror.put(stored, whose, None, stamp);
+                // It is what this very object wants, whoever it was made for.
+                let owner = (whose == *subject).then_some(owner);
+                self.mirror.put(stored, whose, owner, stamp);
                 self.succeeded(subject);
                 self.facts.push(Fact::Adopted {
                     subject: subject.clone(),
@@ -327,11 +347,18 @@ impl Reconciler {
             Ok(stored) => stored,
             Err(_) => return self.back_off(now, subject),
         };
-        if let Some(work) = self.queue.get_mut(subject) {
-            work.doubtful.remove(id);
-        }
+        let attempt = self.queue.get_mut(subject);
+        let attempt = attempt.and_then(|w| w.doubtful.remove(id)).flatten();
         let known = self.mirror.get(id).is_some();
-        let owner = self.mirror.get(id).and_then(|r| r.owner.clone());
+        // What was meant for an object, and arrived, is that object's; else it is whose it was.
+        let owner = attempt
+            .filter(|a| {
+                stored
+                    .as_ref()
+                    .is_some_and(|s| a.entry.changed_fields(s).is_empty())
+            })
+            .map(|a| a.owner)
+            .or_else(|| self.mirror.get(id).and_then(|r| r.owner.clone()));
         match stored.map(|s| (self.classify(&s), s)) {
             Some((Ownership::Ours(whose), stored)) => {
                 self.mirror.put(stored, whose.clone(), owner, asked);

@@ -292,7 +292,9 @@ impl Reconciler {
             .map(|r| r.entry.id.clone())
             .collect();
         if let Some(work) = self.queue.get_mut(subject) {
-            work.doubtful.extend(believed);
+            for id in believed {
+                work.doubtful.entry(id).or_default();
+            }
         }
     }
 

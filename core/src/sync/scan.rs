@@ -366,7 +366,7 @@ impl Reconciler {
         for (subject, id) in naming {
             self.queue.mark(&subject, Urgency::Changed, now);
             if let Some(work) = self.queue.get_mut(&subject) {
-                work.doubtful.insert(id);
+                work.doubtful.entry(id).or_default();
             }
         }
     }

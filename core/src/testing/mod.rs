@@ -6,4 +6,4 @@ pub mod strategies;
 mod world;
 
 pub use server::ModelServer;
-pub use world::{Action, Defect, Fault, Identity, Seen, World};
+pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};

@@ -1,7 +1,12 @@
 //! A world for the step machine: a cluster, a model server, a network that loses requests and replies, a meddling third
 //! party, restarts, and a lease that comes and goes. A history is a list of [`Action`]s; [`World::settle`] ends all faults.
 
+mod history;
 mod plan;
+mod properties;
+
+pub use history::{Action, Defect, Fault, Identity, Seen};
+pub use properties::{Property, Violation};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,136 +20,10 @@ use crate::{
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
     policy::{FEDERATES_WITH, IdentitySource, NodePolicy, Policy},
     ports::{Failure, FailureClass, SpireCall},
-    rules::{
-        Bundles, Decision, Ownership, PodLookups, Subject, classify, decide_node, decide_pod,
-        entry_of_all_nodes, subject_of_pod,
-    },
+    rules::{Bundles, Decision, Ownership, PodLookups, Subject, classify, decide_pod},
     spiffe::{SpiffeId, TrustDomain},
     sync::{CallId, Event, Fact, LookUp, Reconciler, Review, ReviewId},
 };
-
-/// What a pod says of its identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identity {
-    /// Nothing.
-    None,
-    /// One of a few legal values.
-    Legal(u8),
-    /// A value that no SPIFFE ID can have.
-    Illegal,
-    /// A value that no pod may have: under our own root.
-    Reserved,
-}
-
-/// What happens to a call on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
-    None,
-    /// It never arrives, and that is known.
-    Refused,
-    /// It never arrives, and nobody knows.
-    RequestLost,
-    /// It is performed, and the reply never arrives.
-    ReplyLost,
-    /// Its first item is performed, then the deadline passes.
-    CutShort,
-    /// It is not performed now, nobody knows, and it arrives after the next call.
-    Late,
-}
-
-/// One thing that happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// A pod is made or changed; `again` makes it a new object of the same name.
-    Pod {
-        /// Which of a few names.
-        name: u8,
-        /// Which of a few nodes, or none.
-        node: Option<u8>,
-        /// What it says of its identity.
-        identity: Identity,
-        /// Whether it names a trust domain, and which.
-        federates: Option<u8>,
-        /// Whether it is deleted and made again.
-        again: bool,
-    },
-    /// A pod is reviewed, and never comes to be.
-    RefusedPod {
-        /// Which of a few names.
-        name: u8,
-        /// What it says of its identity.
-        identity: Identity,
-        /// Whether it names a trust domain, and which.
-        federates: Option<u8>,
-    },
-    /// A pod is deleted.
-    DeletePod(u8),
-    /// A node is made.
-    Node(u8),
-    /// A node is deleted.
-    DeleteNode(u8),
-    /// The machine sees this many of the changes that wait.
-    See(u8),
-    /// The watch of pods or nodes breaks: what waits is lost, and a list follows. The list may be cut short first.
-    Relist {
-        /// Pods, else nodes.
-        pods: bool,
-        /// Whether the first attempt at the list fails half-way.
-        cut: bool,
-    },
-    /// One of the calls under way is answered.
-    Answer(u8, Fault),
-    /// Someone deletes one of our entries on the server.
-    Vandal(u8),
-    /// Someone changes the SPIFFE ID of one of our entries on the server.
-    Forger(u8),
-    /// Someone duplicates one of our entries under another ID.
-    Copyist(u8),
-    /// A bundle arrives or goes.
-    Bundle(u8, bool),
-    /// The process is killed and started again.
-    Restart,
-    /// The lease is lost or won.
-    Lead(bool),
-    /// Time passes, in tenths of seconds.
-    Wait(u8),
-}
-
-/// A deliberate defect, to show that a property can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Defect {
-    /// The last change of every batch that is seen gets lost.
-    LosesWakeUp,
-    /// An entry that is right is written again on every comparison.
-    WritesAtRest,
-    /// The machine is told that it leads when it does not.
-    LeadsAlways,
-    /// Deletes go to a foreign entry instead.
-    TouchesForeign,
-    /// An object absent from a list that was cut short is taken for gone.
-    TrustsCutLists,
-    /// Two calls for the same object are sent at once.
-    SendsTwice,
-}
-
-/// How often what occurred, over all histories of a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen(pub BTreeMap<String, usize>);
-
-impl Seen {
-    /// Counts one.
-    pub fn count(&mut self, what: impl Into<String>) {
-        *self.0.entry(what.into()).or_default() += 1;
-    }
-
-    /// Adds the counts of another history.
-    pub fn add(&mut self, other: &Seen) {
-        for (what, n) in &other.0 {
-            *self.0.entry(what.clone()).or_default() += n;
-        }
-    }
-}
 
 /// The whole of it.
 #[derive(Debug)]
@@ -172,11 +51,16 @@ pub struct World {
     /// What occurred.
     pub seen: Seen,
     /// What must not have occurred.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
     foreign: Vec<RegisteredEntry>,
+    /// Whether this process was given a whole list of every kind.
+    listed: bool,
+    /// For which pod each entry of ours was last written, if that pod was living then.
+    made_for: BTreeMap<EntryId, Uid>,
 }
 
 const NAMESPACE: &str = "ns";
+const ILLEGAL: &str = "a//b";
 const FEDERATED: [&str; 2] = ["one.test", "two.test"];
 
 impl World {
@@ -202,6 +86,8 @@ impl World {
             seen: Seen::default(),
             violations: Vec::new(),
             foreign: Vec::new(),
+            listed: false,
+            made_for: BTreeMap::new(),
         };
         world.add_foreign();
         world.start();
@@ -246,6 +132,13 @@ impl World {
         if self.is_reviewed() {
             self.step([Event::Answering]);
         }
+        self.listed = false;
+        if self.defect == Some(Defect::BelievesEmptyLists) {
+            for kind in Reconciler::kinds(&self.policy) {
+                self.step([Event::RelistBegan(kind), Event::RelistDone(kind)]);
+            }
+            return;
+        }
         self.list(true, false);
         self.list(false, false);
     }
@@ -264,12 +157,18 @@ impl World {
             review: Review::Created(pod),
             patience: Duration::from_secs(9),
         }]);
+        if self.defect == Some(Defect::GrantsReviewsAtOnce) {
+            self.answered(id, &Ok(()));
+        }
     }
 
     /// A review that is granted has its entry.
     fn answered(&mut self, id: ReviewId, answer: &Result<(), Arc<str>>) {
         let Some(pod) = self.reviews.remove(&id) else {
-            self.violations.push(format!("{id:?} answered twice"));
+            self.violates(
+                Property::AReviewIsAnsweredOnceAndTruly,
+                format!("{id:?} answered twice"),
+            );
             return;
         };
         self.seen.count(match answer {
@@ -290,8 +189,8 @@ impl World {
             || self.ended.contains(&pod.uid)
             || self.pods.values().any(|p| p.name == pod.name && *p != pod);
         if !in_the_way && !self.server.entries().any(|e| wanted.is_similar(e)) {
-            self.violations
-                .push(format!("{id:?} granted without an entry for {}", pod.name));
+            let what = format!("{id:?} granted without an entry for {}", pod.name);
+            self.violates(Property::AReviewIsAnsweredOnceAndTruly, what);
         }
     }
 
@@ -421,7 +320,7 @@ impl World {
         let value = match identity {
             Identity::None => None,
             Identity::Legal(n) => Some(format!("team/{n}")),
-            Identity::Illegal => Some("a//b".to_owned()),
+            Identity::Illegal => Some(ILLEGAL.to_owned()),
             Identity::Reserved => Some(format!("{}/node-0", self.policy.root.path())),
         };
         if let (Some(value), IdentitySource::Annotation(key)) = (value, &self.policy.pods.identity)
@@ -439,6 +338,9 @@ impl World {
         let mut events: Vec<Event> = self.unseen.drain(..n).collect();
         if self.defect == Some(Defect::LosesWakeUp) {
             events.pop();
+        }
+        if self.defect == Some(Defect::ForgetsHolds) {
+            events.iter_mut().for_each(forget_hold);
         }
         self.step(events);
     }
@@ -476,6 +378,8 @@ impl World {
             .chain(objects.into_iter().map(Event::Listed))
             .chain([Event::RelistDone(kind)])
             .collect();
+        // Nodes are listed after pods; where they are not watched, pods are all there is.
+        self.listed |= !pods || !Reconciler::kinds(&self.policy).contains(&Kind::Node);
         self.step(events);
     }
 
@@ -488,14 +392,9 @@ impl World {
         else {
             return;
         };
-        let Some(mut call) = self.under_way.remove(&id) else {
+        let Some(call) = self.under_way.remove(&id) else {
             return;
         };
-        if self.defect == Some(Defect::TouchesForeign)
-            && let SpireCall::Delete { ids } = &mut call
-        {
-            *ids = vec![EntryId::stored("operator"); ids.len()];
-        }
         for late in std::mem::take(&mut self.late) {
             self.server.perform(&late, usize::MAX);
         }
@@ -584,8 +483,10 @@ impl World {
         for fact in &step.facts {
             self.note(fact);
         }
-        for (id, call) in step.calls {
+        for (id, mut call) in step.calls {
+            self.spoil(&mut call);
             self.check(&call);
+            self.remember(&call);
             if self.defect == Some(Defect::SendsTwice) && call.is_write() {
                 self.check(&call);
                 self.under_way.insert(CallId(u64::MAX - id.0), call.clone());
@@ -615,103 +516,15 @@ impl World {
         }
     }
 
-    /// What must hold of every call at the moment it is sent.
-    fn check(&mut self, call: &SpireCall) {
-        if !call.is_write() {
-            return;
-        }
-        // What a review asks for is made without the lead; nothing is deleted without it.
-        let asked = self.is_reviewed() && !matches!(call, SpireCall::Delete { .. });
-        if !self.leading && !asked {
-            self.violations
-                .push(format!("written without leading: {call:?}"));
-        }
-        let mut ids = ids_of(call);
-        ids.extend(
-            self.under_way
-                .values()
-                .filter(|c| c.is_write())
-                .flat_map(ids_of),
-        );
-        let mut unique = ids.clone();
-        unique.sort();
-        unique.dedup();
-        if unique.len() != ids.len() {
-            self.violations
-                .push(format!("two operations on one entry under way: {call:?}"));
-        }
-        for foreign in &self.foreign {
-            if ids.contains(&foreign.id) {
-                self.violations
-                    .push(format!("foreign entry mentioned: {call:?}"));
-            }
-        }
-        if let SpireCall::Update { mask, .. } = call
-            && mask.is_empty()
-        {
-            self.violations
-                .push("an update that changes nothing".into());
-        }
-        if let SpireCall::Delete { ids } = call {
-            for id in ids.clone() {
-                self.check_delete(&id);
-            }
-        }
-        if !self.synced_enough() && matches!(call, SpireCall::Delete { .. }) {
-            self.violations
-                .push(format!("a delete before everything was listed: {call:?}"));
-        }
-    }
-
-    /// A living pod whose state the machine has seen never loses its only, right entry.
-    fn check_delete(&mut self, id: &EntryId) {
-        let Some(entry) = self.server.get(id) else {
-            return;
-        };
-        let Ownership::Ours(subject) = classify(&self.policy, entry) else {
-            return;
-        };
-        let pods = self
-            .pods
-            .values()
-            .find(|p| subject_of_pod(&self.policy, p) == subject);
-        let Some(pod) = pods.filter(|_| self.unseen.is_empty()) else {
-            return;
-        };
-        let node = self
-            .nodes
-            .values()
-            .find(|n| Some(&n.name) == pod.node_name.as_ref());
-        let bundles = Bundles {
-            known: Some(self.server.bundles.clone()),
-            ..Bundles::default()
-        };
-        let lookups = PodLookups {
-            node,
-            slices: &[],
-            bundles: &bundles,
-        };
-        let wanted = wanted_of(decide_pod(&self.policy, pod, lookups));
-        let right = wanted.is_some_and(|w| w.changed_fields(entry).is_empty());
-        if right && self.entries_of(&subject).len() == 1 {
-            self.violations.push(format!(
-                "the only, right entry of the living {subject} deleted"
-            ));
-        }
-    }
-
-    fn synced_enough(&self) -> bool {
-        !self.machine.not_ready().iter().any(|m| {
-            use crate::sync::NotReady;
-            matches!(m, NotReady::NotListed(_) | NotReady::EntriesNotRead)
-        })
-    }
-
     /// Ends all faults, lets everything be seen and answered, and waits; fails if nothing comes to rest.
     ///
     /// # Errors
     /// If the machine still writes after a bounded number of steps.
-    pub fn settle(&mut self) -> Result<(), String> {
+    pub fn settle(&mut self) -> Result<(), Violation> {
+        if !self.listed {
+            self.list(true, false);
+            self.list(false, false);
+        }
         if !self.leading {
             self.act(Action::Lead(true));
         }
@@ -739,87 +552,11 @@ impl World {
             self.now += pause;
             self.step([]);
         }
-        Err(format!(
-            "does not come to rest; status {:#?}",
-            self.machine.status(self.now)
-        ))
-    }
-
-    /// How the settled world differs from what the rules want, computed from scratch.
-    pub fn differences(&self) -> Vec<String> {
-        let mut differences = self.violations.clone();
-        for foreign in &self.foreign {
-            if self.server.get(&foreign.id) != Some(foreign) {
-                differences.push(format!("foreign entry {} was touched", foreign.id));
-            }
-        }
-        let bundles = Bundles {
-            known: Some(self.server.bundles.clone()),
-            ..Bundles::default()
-        };
-        if !self.reviews.is_empty() {
-            differences.push(format!("reviews without an answer: {:?}", self.reviews));
-        }
-        let mut wanted: BTreeMap<Subject, Option<Arc<Entry>>> = BTreeMap::new();
-        if self.policy.nodes == NodePolicy::OneForAll {
-            let entry = Arc::new(entry_of_all_nodes(&self.policy));
-            wanted.insert(Subject::Node("".into()), Some(entry));
-        }
-        for node in self.nodes.values() {
-            let decision = decide_node(&self.policy, node, &bundles);
-            wanted.insert(Subject::Node(node.name.clone()), wanted_of(decision));
-        }
-        for pod in self.pods.values() {
-            let node = self
-                .nodes
-                .values()
-                .find(|n| Some(&n.name) == pod.node_name.as_ref());
-            let lookups = PodLookups {
-                node,
-                slices: &[],
-                bundles: &bundles,
-            };
-            let decision = decide_pod(&self.policy, pod, lookups);
-            let held = matches!(decision, Decision::Invalid(_));
-            let subject = subject_of_pod(&self.policy, pod);
-            if held {
-                // Its entry, if it has one, stays whatever it is: nothing to compare.
-                wanted.insert(subject, None);
-                continue;
-            }
-            match wanted_of(decision) {
-                Some(entry) => drop(wanted.insert(subject, Some(entry))),
-                None => continue,
-            }
-        }
-        let mut found: BTreeMap<Subject, Vec<RegisteredEntry>> = BTreeMap::new();
-        for entry in self.owned() {
-            if let Ownership::Ours(subject) = classify(&self.policy, &entry) {
-                found.entry(subject).or_default().push(entry);
-            }
-        }
-        for (subject, entry) in &wanted {
-            let Some(entry) = entry else { continue };
-            match found.get(subject).map(Vec::as_slice) {
-                Some([one]) if entry.changed_fields(one).is_empty() => {}
-                other => {
-                    differences.push(format!("{subject}: wanted {entry:#?}, found {other:#?}"))
-                }
-            }
-        }
-        let named = |name: &str| {
-            self.pods
-                .values()
-                .any(|p| p.node_name.as_deref() == Some(name))
-        };
-        for (subject, entries) in &found {
-            let allowed = wanted.contains_key(subject)
-                || matches!(subject, Subject::Node(name) if named(name));
-            if !allowed {
-                differences.push(format!("{subject} has {entries:#?} and should have none"));
-            }
-        }
-        differences
+        let status = self.machine.status(self.now);
+        Err(Violation {
+            property: Property::ItComesToRest,
+            what: format!("it still writes: {status:#?}"),
+        })
     }
 
     /// The entries of a subject on the server.
@@ -837,6 +574,13 @@ impl World {
     /// Tells the machine something directly.
     pub fn tell(&mut self, event: Event) {
         self.step([event]);
+    }
+}
+
+/// What a machine sees that takes an illegal value for none.
+fn forget_hold(event: &mut Event) {
+    if let Event::Applied(Object::Pod(pod)) = event {
+        pod.annotations.retain(|_, value| &**value != ILLEGAL);
     }
 }
 
