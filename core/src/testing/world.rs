@@ -41,6 +41,8 @@ pub struct World {
     late: Vec<SpireCall>,
     /// Reviews that are owed an answer.
     reviews: BTreeMap<ReviewId, PodSnapshot>,
+    /// Of these, those during which someone meddled: an entry may be changed between its acknowledgement and the grant.
+    meddled: BTreeSet<ReviewId>,
     /// Pods that came and went.
     ended: BTreeSet<Uid>,
     now: Duration,
@@ -77,6 +79,7 @@ impl World {
             under_way: BTreeMap::new(),
             late: Vec::new(),
             reviews: BTreeMap::new(),
+            meddled: BTreeSet::new(),
             ended: BTreeSet::new(),
             now: Duration::ZERO,
             uids: 0,
@@ -186,6 +189,7 @@ impl World {
         };
         // Where another pod of the name lives, this one cannot come to be; once it lives itself, what it says now counts.
         let in_the_way = !self.unseen.is_empty()
+            || self.meddled.contains(&id)
             || self.ended.contains(&pod.uid)
             || self.pods.values().any(|p| p.name == pod.name && *p != pod);
         if !in_the_way && !self.server.entries().any(|e| wanted.is_similar(e)) {
@@ -444,6 +448,7 @@ impl World {
             return;
         };
         self.seen.count("meddling");
+        self.meddled.extend(self.reviews.keys());
         match action {
             Action::Vandal(_) => drop(self.server.remove(&entry.id)),
             Action::Forger(_) => {
