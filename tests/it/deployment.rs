@@ -14,8 +14,14 @@ use crate::plane::{Private, private};
 const ACCOUNT: &str = "system:serviceaccount:spire:k8s-workload-registrar";
 
 /// Rights that are used and do not show here: a server-side apply that makes an object is written down as a patch and
-/// needs create as well; an object of the original registrar's is read when it is taken over.
-const UNSEEN: [(&str, &str); 2] = [("spiffeids", "create"), ("spiffeids", "get")];
+/// needs create as well; an object of the original registrar's is read when it is taken over; and the CA bundle is
+/// written with `webhook_enabled` alone.
+const UNSEEN: [(&str, &str); 4] = [
+    ("spiffeids", "create"),
+    ("spiffeids", "get"),
+    ("validatingwebhookconfigurations", "list"),
+    ("validatingwebhookconfigurations", "patch"),
+];
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
