@@ -423,6 +423,45 @@ impl Cluster {
         self.apply::<EndpointSlice>(namespace, name, object).await
     }
 
+    /// Writes an EndpointSlice of a Service; an endpoint is an address, whether it is ready, and the name of a pod.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn slice_ready(
+        &self,
+        namespace: &str,
+        name: &str,
+        service: &str,
+        endpoints: &[(&str, bool, &str)],
+    ) -> anyhow::Result<()> {
+        let endpoints: Vec<Value> = endpoints
+            .iter()
+            .map(|(address, ready, pod)| {
+                json!({
+                    "addresses": [address],
+                    "conditions": {"ready": ready},
+                    "targetRef": {"kind": "Pod", "namespace": namespace, "name": pod},
+                })
+            })
+            .collect();
+        let object = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4", "endpoints": endpoints, "ports": [],
+        });
+        self.apply::<EndpointSlice>(namespace, name, object).await
+    }
+
+    /// Asks for a namespace and everything in it to be deleted.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn delete_namespace(&self, name: &str) -> anyhow::Result<()> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        api.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
     /// Deletes an EndpointSlice.
     ///
     /// # Errors

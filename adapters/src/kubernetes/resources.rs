@@ -205,6 +205,10 @@ impl SpiffeIds {
                 let uid = metadata["uid"].as_str().unwrap_or_default();
                 Ok(KubeAnswer::Definition(Some(Definition {
                     uid: Uid::new(uid),
+                    created: metadata["creationTimestamp"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .into(),
                     terminating: metadata["deletionTimestamp"].is_string(),
                 })))
             }

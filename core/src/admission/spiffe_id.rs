@@ -164,25 +164,15 @@ fn is_nodes(
         && *selector == shape
 }
 
-/// Whether these are a pod's, as we write them: one pod, under its own node. The namespace was checked before.
+/// Whether these are a pod's, as we write them: one pod, under its own node. The namespace was checked before; further
+/// selectors only narrow it down.
 fn is_pods(policy: &Policy, parent_id: &SpiffeId, selector: &SpiffeIdSelector) -> bool {
     let Some(node) = node_under_root(policy, parent_id) else {
         return false;
     };
-    let by_uid = SpiffeIdSelector {
-        pod_uid: selector.pod_uid.clone(),
-        namespace: selector.namespace.clone(),
-        node_name: Some(node.into()),
-        ..SpiffeIdSelector::default()
-    };
+    let by_uid = selector.pod_uid.is_some() && selector.node_name.as_deref() == Some(node);
     // A mirror pod's UID is not the kubelet's, so its name stands for it.
-    let by_name = SpiffeIdSelector {
-        pod_name: selector.pod_name.clone(),
-        namespace: selector.namespace.clone(),
-        ..SpiffeIdSelector::default()
-    };
-    selector.pod_uid.is_some() && *selector == by_uid
-        || selector.pod_name.is_some() && *selector == by_name
+    by_uid || selector.pod_name.is_some()
 }
 
 /// The node whose identity this is.

@@ -112,6 +112,8 @@ impl KubeCall {
 pub struct Definition {
     /// `metadata.uid`
     pub uid: Uid,
+    /// `metadata.creationTimestamp`, as the API writes it.
+    pub created: Arc<str>,
     /// Whether it is being deleted, and all SpiffeIDs with it.
     pub terminating: bool,
 }

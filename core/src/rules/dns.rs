@@ -1,6 +1,6 @@
 //! The DNS names of a pod.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{Template, TemplateError, quoted};
 use crate::{
@@ -90,6 +90,30 @@ fn template_names(
     let (names, dropped) = checked(names);
     failed.extend(dropped);
     (names, failed)
+}
+
+/// The names of Services that stay although the pod is not ready for them now: once given, a name stays until the pod's
+/// address leaves the Service. Certificates are not signed anew whenever a readiness probe fails.
+pub fn kept_service_names(
+    policy: &DnsPolicy,
+    pod: &PodSnapshot,
+    slices: &[&EndpointsSnapshot],
+    given: &BTreeSet<Arc<str>>,
+) -> Vec<DnsName> {
+    let DnsPolicy::Templates { services: true, .. } = policy else {
+        return Vec::new();
+    };
+    let names: BTreeSet<String> = slices
+        .iter()
+        .filter(|s| s.namespace == pod.namespace && endpoints_of(pod, s).next().is_some())
+        .filter_map(|s| s.service.as_deref())
+        .map(|service| format!("{service}.{}.svc", pod.namespace))
+        .collect();
+    names
+        .iter()
+        .filter(|name| given.contains(name.as_str()))
+        .filter_map(|name| DnsName::new(name).ok())
+        .collect()
 }
 
 /// All names that reach the pod, in the original registrar's order: the pod's own by address, then those through

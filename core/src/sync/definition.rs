@@ -56,6 +56,11 @@ impl DefinitionPoll {
         matches!(&self.known, Some(Some(d)) if !d.terminating)
     }
 
+    /// Whether an object that was made then is of a former definition.
+    pub(super) fn is_newer_than(&self, created: &str) -> bool {
+        matches!(&self.known, Some(Some(d)) if *d.created > *created)
+    }
+
     pub(super) fn is_terminating(&self) -> bool {
         matches!(&self.known, Some(Some(d)) if d.terminating)
     }

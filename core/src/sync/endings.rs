@@ -67,8 +67,9 @@ impl Reconciler {
         for resource in waiting {
             let name = ResourceName::new(resource.namespace.clone(), resource.name.clone());
             let subject = subject_of(&name);
-            self.queue.mark(&subject, Urgency::Gone, now);
-            if self.queue.get(&subject).is_some_and(|w| w.in_flight == 0) {
+            let busy = |w: &super::queue::Work| w.in_flight > 0 || w.is_backing_off();
+            if !self.queue.get(&subject).is_some_and(busy) {
+                self.queue.mark(&subject, Urgency::Gone, now);
                 self.queue.take(&subject);
                 self.release(&subject, &name, &resource);
                 self.queue.rest(&subject);
@@ -93,13 +94,17 @@ impl Reconciler {
     /// Whether the end of this SpiffeID was seen and is its own, not that of the definition. If that cannot be told yet, the
     /// subject comes back when it can.
     fn end_is_its_own(&mut self, subject: &Subject) -> bool {
-        let seen = self.deaths.get(subject).copied().unwrap_or(self.stamp);
+        let seen = *self.deaths.entry(subject.clone()).or_insert(self.stamp);
         if !self.kube.definition.covers(seen) {
             self.kube.definition.want(seen);
             self.kube.definition.waiting.insert(subject.clone());
             return false;
         }
-        self.kube.definition.is_serving()
+        // What is still shown of a former definition's SpiffeIDs went with that.
+        let of_former = resource_of(subject)
+            .and_then(|name| self.observed.resources.get(&name))
+            .is_some_and(|r| self.kube.definition.is_newer_than(&r.created));
+        self.kube.definition.is_serving() && !of_former
     }
 
     /// The object's end says nothing about its workload.

@@ -55,9 +55,10 @@ fn version(text: &str) -> Option<u64> {
 }
 
 impl Kube {
-    /// Whether more pods and nodes may be looked at.
+    /// Whether more pods and nodes may be looked at. While the API server is away one write at a time feels its way.
     pub(super) fn has_room(&self) -> bool {
-        self.staged.len() < STAGED && self.gate.is_well()
+        let most = if self.gate.is_well() { STAGED } else { 1 };
+        self.staged.len() < most
     }
 
     /// Whether nothing is under way, and everything that was written has been seen.
@@ -240,6 +241,10 @@ impl Reconciler {
             }
             News::Terminating => self.facts.push(Fact::DefinitionTerminating),
             News::Missing => self.facts.push(Fact::DefinitionMissing),
+        }
+        if matches!(news, News::Serving | News::Replaced) && self.began {
+            // What was left alone while it was not serving may be decided now.
+            self.look_at_unexplained(now);
         }
         for subject in std::mem::take(&mut self.kube.definition.waiting) {
             self.queue.mark(&subject, Urgency::Gone, now);

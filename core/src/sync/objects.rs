@@ -7,7 +7,7 @@ use crate::{
     cluster::{NODE_UID_LABEL, NodeSnapshot, POD_UID_LABEL, SpiffeIdSnapshot, Uid},
     entry::Entry,
     ports::{AppliedResource, KubeCall, Owner, ResourceName},
-    rules::{Bundles, Decision, Problem, Subject, decide_node, spec_of},
+    rules::{Bundles, Decision, Problem, Subject, decide_node, kept_service_names, spec_of},
 };
 
 /// Whose a SpiffeID is that has the name of an object's.
@@ -68,7 +68,8 @@ impl Reconciler {
                     return;
                 };
                 let owner = Some(owner_of(subject, owner));
-                self.apply(subject, name, there.as_ref(), belongs, entry, owner);
+                let entry = self.with_kept_names(subject, entry, there.as_ref());
+                self.apply(subject, name, there.as_ref(), belongs, &entry, owner);
             }
             Want::Nothing(reason) => {
                 if let Some(resource) = there.filter(|_| belongs != Some(Belongs::Elsewhere)) {
@@ -112,6 +113,28 @@ impl Reconciler {
             },
             _ => Belongs::Elsewhere,
         }
+    }
+
+    /// The entry with the names of Services that the pod was given and is not ready for now.
+    fn with_kept_names(
+        &self,
+        subject: &Subject,
+        entry: &Arc<Entry>,
+        there: Option<&SpiffeIdSnapshot>,
+    ) -> Arc<Entry> {
+        let given = there.and_then(|r| r.applied.as_ref()).map(|a| &a.dns_names);
+        let (Some(pod), Some(given)) = (self.observed.pod(subject), given) else {
+            return entry.clone();
+        };
+        let slices = self.observed.slices_of(pod);
+        let mut kept = kept_service_names(&self.policy.pods.dns, pod, &slices, given);
+        kept.retain(|name| !entry.dns_names.contains(name));
+        if kept.is_empty() {
+            return entry.clone();
+        }
+        let mut with = (**entry).clone();
+        with.dns_names = entry.dns_names.iter().cloned().chain(kept).collect();
+        Arc::new(with)
     }
 
     fn apply(

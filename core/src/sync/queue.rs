@@ -61,6 +61,13 @@ pub(super) struct Work {
     pub(super) alone: bool,
 }
 
+impl Work {
+    /// Whether it waits for its back-off to end.
+    pub(super) fn is_backing_off(&self) -> bool {
+        self.retry_at.is_some()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     work: BTreeMap<Subject, Work>,

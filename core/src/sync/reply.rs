@@ -8,6 +8,7 @@ use super::{
     gate::back_off,
     plan::Operation,
     queue::{Attempt, Urgency},
+    resources::resource_of,
 };
 use crate::{
     cluster::Uid,
@@ -298,8 +299,14 @@ impl Reconciler {
 
     /// The server has a similar entry already: it is the one we want, if it is ours.
     fn similar_found(&mut self, now: Now, subject: &Subject, stored: RegisteredEntry, owner: Uid) {
-        match self.classify(&stored) {
-            Ownership::Ours(whose) if self.is_busy_elsewhere(subject, &whose) => {
+        let whose = match self.classify(&stored) {
+            Ownership::Ours(whose) if self.cannot_keep(&whose, &stored) => {
+                Ownership::Ours(subject.clone())
+            }
+            whose => whose,
+        };
+        match whose {
+            Ownership::Ours(whose) if self.is_busy_elsewhere(subject, &whose, &stored) => {
                 // It is about to become something else, or to go.
                 self.queue.mark(&whose, Urgency::Changed, now);
                 self.back_off(now, subject);
@@ -330,9 +337,32 @@ impl Reconciler {
         }
     }
 
-    /// Whether a similar entry is that of another SpiffeID.
-    fn is_busy_elsewhere(&self, subject: &Subject, whose: &Subject) -> bool {
-        whose != subject && matches!(whose, Subject::SpiffeId(..))
+    /// Whether an entry belongs to a SpiffeID that became invalid: it stays as it is, but not against one that may have it.
+    fn cannot_keep(&self, whose: &Subject, stored: &RegisteredEntry) -> bool {
+        let Some(name) = resource_of(whose) else {
+            return false;
+        };
+        self.observed.resources.tuple(&name).is_none() && !self.is_under_way(&stored.id)
+    }
+
+    /// Whether a similar entry is that of another SpiffeID, or about to be.
+    fn is_busy_elsewhere(
+        &self,
+        subject: &Subject,
+        whose: &Subject,
+        stored: &RegisteredEntry,
+    ) -> bool {
+        let another = whose != subject && matches!(whose, Subject::SpiffeId(..));
+        another || matches!(subject, Subject::SpiffeId(..)) && self.is_under_way(&stored.id)
+    }
+
+    /// Whether an operation on this entry is staged or in flight.
+    fn is_under_way(&self, id: &EntryId) -> bool {
+        let record = self.mirror.get(id);
+        record.is_some_and(|r| {
+            let work = self.queue.get(&r.subject);
+            work.is_some_and(|w| w.in_flight > 0)
+        })
     }
 
     fn item_read(

@@ -194,10 +194,11 @@ impl Reconciler {
             Want::Hold { owner } => {
                 self.keep_held(subject, owner);
                 let problem = self.held.get(subject)?;
+                let kept = self.mirror.of(subject).next();
                 Some(Standing::Not {
                     reason: problem.word(),
                     message: problem.to_string(),
-                    entry: named,
+                    entry: kept.map(|r| r.entry.id.as_str().into()).or(named),
                 })
             }
             Want::Entries { entries, owner } => {

@@ -5,11 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{DeleteReason, Fact, Reconciler, plan::Want, resources::resource_of};
 use crate::{
     cluster::{Kind, PodSnapshot, Uid},
-    entry::Entry,
+    entry::{DnsName, Entry},
     policy::FEDERATES_WITH,
     rules::{
         Bundles, Decision, PodLookups, Problem, Subject, decide_node, decide_pod, decide_spiffe_id,
-        entry_of_all_nodes,
+        entry_of_all_nodes, pod_dns_names,
     },
 };
 
@@ -136,12 +136,35 @@ impl Reconciler {
     fn decide_resource(&self, subject: &Subject) -> Option<(Uid, Decision, bool)> {
         let name = resource_of(subject)?;
         let resource = self.observed.resources.get(&name)?;
-        let decision = decide_spiffe_id(&self.policy, resource, &self.bundles);
+        let mut decision = decide_spiffe_id(&self.policy, resource, &self.bundles);
+        if let Decision::Register { entries, .. } = &mut decision {
+            let pod = Subject::Pod(name.namespace.clone(), name.name.clone());
+            let pod = self.observed.pod(&pod);
+            let made_for = resource.controller.as_ref().map(|c| &c.uid);
+            if let Some(pod) = pod.filter(|p| made_for == Some(&p.uid)) {
+                entries.iter_mut().for_each(|e| self.order_names(e, pod));
+            }
+        }
         let federates = resource
             .spec
             .as_ref()
             .is_ok_and(|spec| !spec.federates_with.is_empty());
         Some((resource.uid.clone(), decision, federates))
+    }
+
+    /// The names in an order of our own, so that the certificate's common name does not hang on who wrote which when: those
+    /// of the templates first, in their order, then the others, sorted.
+    fn order_names(&self, entry: &mut Arc<Entry>, pod: &PodSnapshot) {
+        let (first, _) = pod_dns_names(&self.policy.pods.dns, pod, &[]);
+        let place = |name: &DnsName| {
+            let n = first.iter().position(|f| f == name);
+            (n.unwrap_or(first.len()), name.clone())
+        };
+        let mut names = entry.dns_names.to_vec();
+        names.sort_by_cached_key(place);
+        if *names != *entry.dns_names {
+            Arc::make_mut(entry).dns_names = names.into();
+        }
     }
 
     fn without_object(&mut self, subject: &Subject) -> Want {

@@ -160,6 +160,12 @@ async fn a_status_that_names_the_entry_of_another_gives_nothing() {
     for (name, path, entry) in [("greedy", "/mine", &foreign), ("bossy", "/boss", &admin)] {
         let object = json!({"metadata": {"name": name}, "spec": spec(path)});
         b.ids.create_object("apps", object).await.expect("made");
+        // Nothing of ours is under way any more when the tenant writes.
+        let (status, reason) = match name {
+            "greedy" => ("True", "Registered"),
+            _ => ("False", "EntryRefused"),
+        };
+        b.standing("apps", name, status, reason).await;
         b.ids
             .patch_status("apps", name, json!({"entryId": entry}))
             .await

@@ -2,5 +2,7 @@
 
 mod bench;
 mod by_hand;
+mod ends;
+mod pods;
 mod templates;
 mod webhook;

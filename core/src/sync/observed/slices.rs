@@ -21,13 +21,13 @@ impl Observed {
         }
         let same_service = old.as_ref().map(|s| &s.service) == new.as_ref().map(|s| &s.service);
         let pods =
-            |slice: &Option<EndpointsSnapshot>| -> BTreeMap<Name, BTreeSet<(String, String)>> {
+            |slice: &Option<EndpointsSnapshot>| -> BTreeMap<Name, BTreeSet<(String, String, bool)>> {
                 let mut pods: BTreeMap<Name, BTreeSet<_>> = BTreeMap::new();
                 for e in slice.iter().flat_map(|s| s.endpoints.iter()) {
                     let hostname = e.hostname.as_deref().unwrap_or_default();
                     pods.entry((e.pod_namespace.clone(), e.pod_name.clone()))
                         .or_default()
-                        .insert((e.address.to_string(), hostname.to_owned()));
+                        .insert((e.address.to_string(), hostname.to_owned(), e.ready));
                 }
                 pods
             };
