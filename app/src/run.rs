@@ -173,7 +173,12 @@ async fn reconcile(
         ));
     }
     let (control_sender, control) = mpsc::channel(4);
-    tokio::spawn(watch_control(client, namespace.clone(), control_sender));
+    tokio::spawn(watch_control(
+        client,
+        namespace.clone(),
+        control_sender,
+        tell_of_control,
+    ));
 
     info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Reconciling");
     let driver = Driver {
@@ -195,6 +200,11 @@ async fn reconcile(
         webhook.end().await;
     }
     ended
+}
+
+/// Says why nothing is heard of the control ConfigMap.
+pub fn tell_of_control(why: &str) {
+    warn!(reason = why, "The control ConfigMap cannot be read");
 }
 
 /// The SPIRE Server that the configuration names. `may_begin` is asked before each call that writes.

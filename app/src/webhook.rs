@@ -31,7 +31,7 @@ use crate::{
     election::Candidacy,
     intake::{Intake, LookUps},
     report::Reporter,
-    run::{WATCH_QUEUE, wire},
+    run::{WATCH_QUEUE, tell_of_control, wire},
     signals::Signals,
 };
 
@@ -90,7 +90,12 @@ pub async fn run(
                 tokio::spawn(kubernetes::watch(client, kind, wanted.clone(), sender));
             }
             let (client, namespace) = (sweep.client.clone(), sweep.namespace.clone());
-            tokio::spawn(watch_control(client, namespace.clone(), control_sender));
+            tokio::spawn(watch_control(
+                client,
+                namespace.clone(),
+                control_sender,
+                tell_of_control,
+            ));
             (publisher(sweep), namespace)
         }
         None => (EventPublisher::silent(), String::new()),
