@@ -15,6 +15,7 @@ use crate::{
 
 impl Reconciler {
     pub(super) fn act(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
+        self.look_where_named(now);
         self.poll_bundles(now, calls);
         self.poll_definition(now);
         self.scan_on(now, calls);
@@ -48,6 +49,7 @@ impl Reconciler {
             {
                 looked = true;
                 self.look_at(&subject, now);
+                self.look_where_named(now);
                 if least == Urgency::Asked {
                     self.leave_the_rest(&subject, now);
                 }

@@ -1,6 +1,6 @@
 //! Our entries on the server, as last read or acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ids::Ids;
 use crate::{
@@ -21,6 +21,8 @@ pub(super) struct Record {
     touched: u64,
     /// The last scan that found it.
     pub(super) scan: u64,
+    /// Whether nothing is done about it for its subject's sake: another that asks for exactly this may have it.
+    laid_aside: bool,
 }
 
 #[derive(Debug, Default)]
@@ -28,11 +30,13 @@ pub(super) struct Mirror {
     /// Boxed: the nodes of the tree are never quite full.
     records: BTreeMap<EntryId, Box<Record>>,
     by_subject: BTreeMap<Subject, Ids>,
-    /// Those without a known SpiffeID, by what they are.
+    /// Those without a known SpiffeID or laid aside, by what they are.
     unclaimed: BTreeMap<Tuple, Ids>,
     strings: Interner,
     /// Deleted while a list was under way that may still show them.
     deleted: BTreeMap<EntryId, u64>,
+    /// Gone, or another subject's than before: who was refused them for their former subject's sake is looked at again.
+    moved: BTreeSet<EntryId>,
 }
 
 /// What a reading of the server changed in the mirror.
@@ -92,10 +96,14 @@ impl Mirror {
         entry.spiffe_id.share(&mut self.strings);
         entry.parent_id.share(&mut self.strings);
         let id = entry.id.clone();
-        let scan = self.records.get(&id).map_or(0, |r| r.scan);
+        let before = self.records.get(&id);
+        let scan = before.map_or(0, |r| r.scan);
+        if before.is_some_and(|r| r.subject != subject) {
+            self.moved.insert(id.clone());
+        }
         self.unlink(&id);
         self.deleted.remove(&id);
-        self.link(&entry, &subject);
+        self.link(&entry, &subject, false);
         self.records.insert(
             id,
             Box::new(Record {
@@ -104,6 +112,7 @@ impl Mirror {
                 owner,
                 touched: stamp,
                 scan,
+                laid_aside: false,
             }),
         );
     }
@@ -112,14 +121,25 @@ impl Mirror {
     pub(super) fn hand_over(&mut self, id: &EntryId, subject: &Subject) {
         self.unlink(id);
         if let Some(mut record) = self.records.remove(id) {
-            self.link(&record.entry, subject);
+            self.link(&record.entry, subject, false);
+            self.moved.insert(id.clone());
             record.subject = subject.clone();
             record.owner = None;
+            record.laid_aside = false;
             self.records.insert(id.clone(), record);
         }
     }
 
-    /// Entries without a known SpiffeID that are exactly this.
+    /// The entry stays its subject's until another asks for exactly this.
+    pub(super) fn lay_aside(&mut self, id: &EntryId) {
+        if let Some(mut record) = self.records.remove(id) {
+            record.laid_aside = true;
+            self.link(&record.entry, &record.subject, true);
+            self.records.insert(id.clone(), record);
+        }
+    }
+
+    /// Entries without a known SpiffeID, or laid aside, that are exactly this.
     pub(super) fn unclaimed(&self, tuple: &Tuple) -> impl Iterator<Item = &EntryId> {
         self.unclaimed.get(tuple).into_iter().flat_map(Ids::iter)
     }
@@ -132,12 +152,12 @@ impl Mirror {
             .take_while(move |r| r.entry.id.as_str().starts_with(prefix))
     }
 
-    fn link(&mut self, entry: &RegisteredEntry, subject: &Subject) {
+    fn link(&mut self, entry: &RegisteredEntry, subject: &Subject, laid_aside: bool) {
         self.by_subject
             .entry(subject.clone())
             .or_default()
             .insert(entry.id.clone());
-        if let Subject::Entry(_) = subject {
+        if laid_aside || matches!(subject, Subject::Entry(_)) {
             self.unclaimed
                 .entry(Tuple::stored(entry))
                 .or_default()
@@ -150,7 +170,7 @@ impl Mirror {
             return;
         };
         remove_from(&mut self.by_subject, &record.subject, id);
-        if let Subject::Entry(_) = &record.subject {
+        if record.laid_aside || matches!(record.subject, Subject::Entry(_)) {
             remove_from(&mut self.unclaimed, &Tuple::stored(&record.entry), id);
         }
     }
@@ -159,7 +179,14 @@ impl Mirror {
     pub(super) fn remove(&mut self, id: &EntryId, stamp: u64) -> Option<Record> {
         self.unlink(id);
         self.deleted.insert(id.clone(), stamp);
-        self.records.remove(id).map(|r| *r)
+        let record = self.records.remove(id)?;
+        self.moved.insert(id.clone());
+        Some(*record)
+    }
+
+    /// What is gone or another subject's since this was asked last.
+    pub(super) fn take_moved(&mut self) -> BTreeSet<EntryId> {
+        std::mem::take(&mut self.moved)
     }
 
     /// An entry as a list that was asked for at `asked` shows it. What we learnt since is newer and stays.

@@ -14,7 +14,7 @@ use crate::{
     cluster::Uid,
     entry::{EntryId, RegisteredEntry},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireReply},
-    rules::{Ownership, Subject},
+    rules::{Ownership, Subject, Tuple},
     spiffe::TrustDomain,
 };
 
@@ -337,12 +337,21 @@ impl Reconciler {
         }
     }
 
-    /// Whether an entry belongs to a SpiffeID that became invalid: it stays as it is, but not against one that may have it.
-    fn cannot_keep(&self, whose: &Subject, stored: &RegisteredEntry) -> bool {
+    /// Whether an entry belongs to a SpiffeID for which nothing is done, because it became invalid, or asks for another entry
+    /// and its status names one that is not its own: the entry stays as it is, but not against one that may have it.
+    pub(super) fn cannot_keep(&self, whose: &Subject, stored: &RegisteredEntry) -> bool {
         let Some(name) = resource_of(whose) else {
             return false;
         };
-        self.observed.resources.tuple(&name).is_none() && !self.is_under_way(&stored.id)
+        let resource = self.observed.resources.get(&name);
+        let idle = match self.observed.resources.tuple(&name) {
+            None => true,
+            Some(tuple) => {
+                *tuple != Tuple::stored(stored)
+                    && resource.is_some_and(|r| self.names_foreign_entry(whose, r))
+            }
+        };
+        idle && !self.is_under_way(&stored.id)
     }
 
     /// Whether a similar entry is that of another SpiffeID, or about to be.

@@ -103,6 +103,11 @@ impl Resources {
             .map(|(_, name)| name)
     }
 
+    /// Those whose status names this entry.
+    pub(super) fn naming(&self, id: &EntryId) -> impl Iterator<Item = &ResourceName> {
+        self.by_status.get(id).into_iter().flatten()
+    }
+
     /// Whose entry this is: of the one that it was made for; of one whose status names it and that asks for exactly this;
     /// or (only of entries that are `ours` in any case) of the one that asks for exactly this.
     pub(super) fn claimant(
@@ -118,7 +123,7 @@ impl Resources {
         let tuple = Tuple::stored(entry);
         let holder = self.holder(&tuple);
         let asking = self.by_tuple.get(&tuple);
-        let named = self.by_status.get(&entry.id).into_iter().flatten();
+        let named = self.naming(&entry.id);
         let claims = |name: &&ResourceName| {
             !entry.admin && !entry.store_svid && asking.is_some_and(|all| all.contains(*name))
         };

@@ -227,6 +227,7 @@ impl Reconciler {
                 if self.mirror.get(&id).is_some() {
                     self.lost(now, &id, Drift::Changed);
                 }
+                self.claim_found(&id, scan);
                 if foreign == Foreign::UnderRoot && self.foreign.len() < FOREIGN_NAMED {
                     let parent_id = entry.parent_id.clone();
                     if self.foreign.insert(id.clone()) {
@@ -294,6 +295,7 @@ impl Reconciler {
         for id in self.mirror.missing_after(self.scan.number, pass.begun) {
             self.lost(now, &id, Drift::Missing);
         }
+        self.doubt_claims(now);
         let stamp = self.stamp;
         self.mirror.forget_deleted(stamp);
         self.scan.completed = true;

@@ -22,6 +22,8 @@ pub(super) struct Claim {
     id: EntryId,
     /// Whether the server has it, and it is not ours.
     foreign: bool,
+    /// The last pass over all entries that found it, or that was under way when it was read.
+    scan: u64,
 }
 
 impl Reconciler {
@@ -110,8 +112,7 @@ impl Reconciler {
         }
         if EntryId::new(id.as_str()).is_err() {
             // No server has such an entry.
-            self.claims
-                .insert(subject.clone(), Claim { id, foreign: false });
+            self.claim_read(subject, &id, false);
             return false;
         }
         self.stage(subject, Operation::Read { id });
@@ -122,8 +123,43 @@ impl Reconciler {
     pub(super) fn claim_read(&mut self, subject: &Subject, id: &EntryId, foreign: bool) {
         let resource = resource_of(subject).and_then(|n| self.observed.resources.get(&n));
         if resource.and_then(status_entry).as_ref() == Some(id) {
-            let id = id.clone();
-            self.claims.insert(subject.clone(), Claim { id, foreign });
+            let claim = Claim {
+                id: id.clone(),
+                foreign,
+                scan: self.scan.number(),
+            };
+            self.claims.insert(subject.clone(), claim);
+        }
+    }
+
+    /// A pass over all entries found one that is not ours: whose status names it goes on waiting.
+    pub(super) fn claim_found(&mut self, id: &EntryId, scan: u64) {
+        for name in self.observed.resources.naming(id) {
+            if let Some(claim) = self.claims.get_mut(&subject_of(name)) {
+                claim.scan = scan;
+            }
+        }
+    }
+
+    /// What statuses name that is not ours, and that a whole pass did not find, is read again: it may be in nobody's way now.
+    pub(super) fn doubt_claims(&mut self, now: Now) {
+        let last = self.scan.number();
+        let gone = |_: &Subject, claim: &mut Claim| claim.foreign && claim.scan != last;
+        let waiting: Vec<Subject> = self.claims.extract_if(.., gone).map(|(s, _)| s).collect();
+        for subject in waiting {
+            self.queue.mark(&subject, Urgency::Changed, now);
+        }
+    }
+
+    /// Brings back whoever's status names an entry that is gone or another's now: it may no longer be in their way.
+    pub(super) fn look_where_named(&mut self, now: Now) {
+        for id in self.mirror.take_moved() {
+            let whose = self.mirror.get(&id).map(|r| &r.subject);
+            for subject in self.observed.resources.naming(&id).map(subject_of) {
+                if whose != Some(&subject) {
+                    self.queue.mark(&subject, Urgency::Changed, now);
+                }
+            }
         }
     }
 
@@ -144,7 +180,13 @@ impl Reconciler {
             .collect();
         if let Some(tuple) = self.observed.resources.tuple(name) {
             if self.observed.resources.holder(tuple) == Some(name) {
-                found.extend(self.mirror.unclaimed(tuple).cloned());
+                let free = |id: &&EntryId| {
+                    self.mirror.get(id).is_some_and(|r| {
+                        unclaimed(&r)
+                            || r.subject != *subject && self.cannot_keep(&r.subject, &r.entry)
+                    })
+                };
+                found.extend(self.mirror.unclaimed(tuple).filter(free).cloned());
             }
             let named = status_entry(resource).and_then(|id| self.mirror.get(&id));
             found.extend(
@@ -179,9 +221,10 @@ impl Reconciler {
         let named = resource.status.entry_id.clone();
         if tuple.is_some() && self.names_foreign_entry(subject, resource) {
             let id = named.clone().unwrap_or_default();
+            self.lay_aside(subject, now);
             let message = format!(
                 "status.entryId names entry {id:?}, which is not this SpiffeID's; nothing is done \
-                 until the status names none, or one of the same SPIFFE ID, parent and selectors"
+                 until that entry is gone, or the status names none, or one of the same SPIFFE ID, parent and selectors"
             );
             return Some(Standing::Not {
                 reason: "EntryNotOurs",
@@ -192,6 +235,7 @@ impl Reconciler {
         match self.want(subject) {
             Want::Unknown | Want::Nothing(_) => None,
             Want::Hold { owner } => {
+                self.lay_aside(subject, now);
                 self.keep_held(subject, owner);
                 let problem = self.held.get(subject)?;
                 let kept = self.mirror.of(subject).next();
@@ -253,6 +297,19 @@ impl Reconciler {
         })
     }
 
+    /// Nothing is done about what this one has; but another may have what it asks for, now or later.
+    fn lay_aside(&mut self, subject: &Subject, now: Now) {
+        self.hand_entries_on(subject, now);
+        let kept: Vec<EntryId> = self
+            .mirror
+            .of(subject)
+            .map(|r| r.entry.id.clone())
+            .collect();
+        for id in kept {
+            self.mirror.lay_aside(&id);
+        }
+    }
+
     /// Entries that another living SpiffeID asks for exactly are that one's from now on.
     pub(super) fn hand_entries_on(&mut self, subject: &Subject, now: Now) {
         let inherited: Vec<(EntryId, Subject)> = self
@@ -271,7 +328,11 @@ impl Reconciler {
         }
     }
 
-    fn names_foreign_entry(&self, subject: &Subject, resource: &SpiffeIdSnapshot) -> bool {
+    pub(super) fn names_foreign_entry(
+        &self,
+        subject: &Subject,
+        resource: &SpiffeIdSnapshot,
+    ) -> bool {
         let Some(id) = status_entry(resource) else {
             return false;
         };

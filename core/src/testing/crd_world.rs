@@ -58,6 +58,8 @@ pub enum CrdAction {
     Kill(bool),
     /// Someone deletes one of our entries on the server.
     Vandal(u8),
+    /// The operator makes the entry of their own, or deletes it.
+    Operator(bool),
     /// Time passes, in tenths of seconds.
     Wait(u8),
 }
@@ -90,6 +92,8 @@ pub struct CrdWorld {
     pub seen: Seen,
     violations: Vec<String>,
     foreign: RegisteredEntry,
+    /// Whether the operator's entry is there.
+    kept: bool,
 }
 
 const NAMESPACE: &str = "apps";
@@ -128,6 +132,7 @@ impl CrdWorld {
             seen: Seen::default(),
             violations: Vec::new(),
             foreign,
+            kept: true,
         };
         world.api.install();
         world.start();
@@ -229,11 +234,19 @@ impl CrdWorld {
             CrdAction::Answer(which, fault) => self.answer(usize::from(which), fault),
             CrdAction::Kill(arrives) => self.kill(arrives),
             CrdAction::Vandal(n) => {
-                let ours: Vec<EntryId> = self.server.entries().map(|e| e.id.clone()).collect();
-                let id = &ours[usize::from(n) % ours.len()];
-                if *id != self.foreign.id {
+                let all: Vec<EntryId> = self.server.entries().map(|e| e.id.clone()).collect();
+                let id = all.get(usize::from(n) % all.len().max(1));
+                if let Some(id) = id.filter(|id| **id != self.foreign.id) {
                     self.server.remove(id);
                 }
+            }
+            CrdAction::Operator(there) => {
+                if there && !self.kept {
+                    self.server.put(self.foreign.clone());
+                } else if !there {
+                    self.server.remove(&self.foreign.id);
+                }
+                self.kept = there;
             }
             CrdAction::Wait(tenths) => {
                 self.now += Duration::from_millis(100) * u32::from(tenths);
@@ -293,9 +306,10 @@ impl CrdWorld {
             .cloned()
             .collect();
         let ids: Vec<EntryId> = self.server.entries().map(|e| e.id.clone()).collect();
-        if let Some(name) = hands.get(usize::from(which) % hands.len().max(1)) {
+        let name = hands.get(usize::from(which) % hands.len().max(1));
+        let id = ids.get(usize::from(entry) % ids.len().max(1));
+        if let (Some(name), Some(id)) = (name, id) {
             self.seen.count("status forged");
-            let id = &ids[usize::from(entry) % ids.len()];
             self.api.forge_status(name, Some(id.as_str().into()));
         }
     }
@@ -459,7 +473,9 @@ impl CrdWorld {
         else {
             return;
         };
-        let serving = self.api.definition.as_ref().is_some_and(|d| !d.terminating);
+        // Of one that is gone already nothing leaves: it may have gone with a former definition.
+        let there = self.api.objects.get(name).is_some_and(|o| o.uid == *uid);
+        let serving = there && self.api.definition.as_ref().is_some_and(|d| !d.terminating);
         let releases = !finalizers.iter().any(|f| &**f == SPIFFE_ID_FINALIZER);
         if !serving || !releases {
             return;
@@ -526,7 +542,7 @@ impl CrdWorld {
     /// How the settled world differs from what the rules want.
     pub fn differences(&self) -> Vec<String> {
         let mut differences = self.violations.clone();
-        if self.server.get(&self.foreign.id) != Some(&self.foreign) {
+        if self.server.get(&self.foreign.id) != Some(&self.foreign).filter(|_| self.kept) {
             differences.push("the operator's entry was touched".into());
         }
         self.compare_objects(&mut differences);
@@ -552,11 +568,10 @@ impl CrdWorld {
         }
         for (tuple, object) in &wanted {
             let named = object.status.entry_id.as_deref();
-            let named_foreign = named == Some(self.foreign.id.as_str())
-                || named.is_some_and(|id| {
-                    let taken = self.server.get(&EntryId::stored(id));
-                    taken.is_some_and(|e| Tuple::stored(e) != *tuple)
-                });
+            let named_foreign = named.is_some_and(|id| {
+                let taken = self.server.get(&EntryId::stored(id));
+                taken.is_some_and(|e| Tuple::stored(e) != *tuple)
+            });
             match found.get(tuple) {
                 Some(entry) if named == Some(entry.id.as_str()) => {}
                 _ if named_foreign => {}
