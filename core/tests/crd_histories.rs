@@ -135,8 +135,9 @@ fn pod(name: u8, identity: Identity) -> CrdAction {
 }
 
 fn replay(history: &[CrdAction]) {
-    let (_, result) = play(history);
-    result.unwrap();
+    if let (_, Err(why)) = play(history) {
+        panic!("{why}");
+    }
 }
 
 /// A finalizer is asked for once more while its object went with the definition, and the definition is back.
