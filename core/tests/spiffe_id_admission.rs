@@ -234,6 +234,19 @@ fn what_we_write_ourselves_is_permitted_by_its_form() {
         change(&mut spec);
         spec
     };
+    // What a person adds only narrows it down.
+    for spec in [
+        changed(&of_pod, &|s| s.selector.container_name = some("c")),
+        changed(&of_mirror_pod, &|s| {
+            s.selector.arbitrary = vec!["x:y".into()]
+        }),
+    ] {
+        assert_eq!(
+            permitted(&policy(), "apps", &spec).map(drop),
+            Ok(()),
+            "{spec:?}"
+        );
+    }
     for (namespace, spec) in [
         (
             "apps",
@@ -246,19 +259,9 @@ fn what_we_write_ourselves_is_permitted_by_its_form() {
         ),
         (
             "apps",
-            changed(&of_pod, &|s| s.selector.container_name = some("c")),
-        ),
-        (
-            "apps",
             changed(&of_pod, &|s| s.parent_id = format!("{NODE}/x").into()),
         ),
         ("apps", changed(&of_pod, &|s| s.spiffe_id = NODE.into())),
-        (
-            "apps",
-            changed(&of_mirror_pod, &|s| {
-                s.selector.arbitrary = vec!["x:y".into()]
-            }),
-        ),
         ("apps", of_node.clone()),
         (
             "spire",
