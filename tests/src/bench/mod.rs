@@ -1,7 +1,9 @@
 //! The benchmark: what the registrar adds to what SPIRE and Kubernetes cost by themselves. Every figure stands beside the
 //! raw limit, measured in the same run on the same machine, so that noise cancels.
 
+pub mod admission;
 pub mod bare;
+pub mod fake;
 pub mod latency;
 pub mod load;
 pub mod numbers;

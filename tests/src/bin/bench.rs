@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use registrar_tests::{
-    bench::{probe, report::Report, rows::Ground, simulate::simulate},
+    bench::{admission::admission, probe, report::Report, rows::Ground, simulate::simulate},
     control_plane::programs,
     registrar::program,
 };
@@ -88,6 +88,8 @@ async fn main() -> anyhow::Result<()> {
             ground.latencies(&mut report).await?;
             ground.restart(registrar, &mut report).await?;
         }
+        println!("== run {run} of {runs}: reviews of webhook mode");
+        admission(&mut report).await?;
     }
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     let machine = machine(runs);
