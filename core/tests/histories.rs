@@ -251,3 +251,35 @@ fn every_property_catches_its_deliberate_defect() {
         );
     }
 }
+
+/// Found by a history: an update that never arrived does not make an entry the new pod's, so it goes with the former one.
+#[test]
+fn an_entry_stays_the_former_pods_until_an_update_of_it_arrives() {
+    use Identity::{Illegal, Legal, None as Nothing};
+    let pod = |name, node, identity, federates, again| Action::Pod {
+        name,
+        node,
+        identity,
+        federates,
+        again,
+    };
+    let answer = Action::Answer(0, Fault::None);
+    let history = [
+        answer,
+        pod(2, Some(0), Legal(0), Some(0), false),
+        answer,
+        pod(0, None, Nothing, None, false),
+        Action::See(1),
+        answer,
+        answer,
+        Action::Wait(20),
+        pod(2, Some(0), Legal(1), None, true),
+        Action::See(3),
+        pod(2, None, Illegal, None, false),
+        Action::Lead(false),
+        Action::Answer(12, Fault::None),
+        Action::Answer(0, Fault::Refused),
+    ];
+    let (_, result) = play(&policy(), &history, None);
+    result.unwrap_or_else(|why| panic!("{why}"));
+}

@@ -59,6 +59,8 @@ pub struct World {
     listed: bool,
     /// For which pod each entry of ours was last written, if that pod was living then.
     made_for: BTreeMap<EntryId, Uid>,
+    /// For which pod the last write of each was sent, if that pod was living then.
+    meant_for: BTreeMap<EntryId, Option<Uid>>,
 }
 
 const NAMESPACE: &str = "ns";
@@ -91,6 +93,7 @@ impl World {
             foreign: Vec::new(),
             listed: false,
             made_for: BTreeMap::new(),
+            meant_for: BTreeMap::new(),
         };
         world.add_foreign();
         world.start();
@@ -400,22 +403,22 @@ impl World {
             return;
         };
         for late in std::mem::take(&mut self.late) {
-            self.server.perform(&late, usize::MAX);
+            self.perform(&late, usize::MAX);
         }
         if fault != Fault::None {
             self.seen.count(format!("{fault:?}"));
         }
         let unknown = Failure::new(FailureClass::Unknown, "deadline exceeded");
         let reply = match fault {
-            Fault::None => Ok(self.server.perform(&call, usize::MAX)),
+            Fault::None => Ok(self.perform(&call, usize::MAX)),
             Fault::Refused => Err(Failure::new(FailureClass::Retry, "connection refused")),
             Fault::RequestLost => Err(unknown),
             Fault::ReplyLost => {
-                self.server.perform(&call, usize::MAX);
+                self.perform(&call, usize::MAX);
                 Err(unknown)
             }
             Fault::CutShort => {
-                self.server.perform(&call, 1);
+                self.perform(&call, 1);
                 Err(unknown)
             }
             Fault::Late => {
@@ -477,7 +480,7 @@ impl World {
         // What was on its way arrives, or not: here it does.
         for (_, call) in std::mem::take(&mut self.under_way) {
             if call.is_write() {
-                self.server.perform(&call, usize::MAX);
+                self.perform(&call, usize::MAX);
             }
         }
         self.start();

@@ -13,7 +13,7 @@ impl World {
     /// Lets everything arrive that is on its way, and starts the process anew.
     pub fn calm(&mut self) {
         for late in std::mem::take(&mut self.late) {
-            self.server.perform(&late, usize::MAX);
+            self.perform(&late, usize::MAX);
         }
         self.restart();
     }

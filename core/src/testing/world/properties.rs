@@ -7,7 +7,7 @@ use crate::{
     cluster::PodSnapshot,
     entry::{Entry, EntryId, FieldMask, RegisteredEntry},
     policy::NodePolicy,
-    ports::SpireCall,
+    ports::{SpireAnswer, SpireCall},
     rules::{
         Bundles, Decision, Ownership, PodLookups, Subject, classify, decide_node, decide_pod,
         entry_of_all_nodes, subject_of_pod,
@@ -206,19 +206,29 @@ impl World {
         Ok(())
     }
 
-    /// Takes note of the pods that entries are written for.
+    /// Takes note of the pods that a call is sent for.
     pub(super) fn remember(&mut self, call: &SpireCall) {
-        let (SpireCall::Create { entries } | SpireCall::Update { entries, .. }) = call else {
-            return;
-        };
-        for (id, entry) in entries {
+        for (id, entry) in written(call) {
             let stored = RegisteredEntry::created(id.clone(), entry);
             let uid = self.pod_of(&stored).map(|(_, pod)| pod.uid.clone());
-            match uid {
+            self.meant_for.insert(id.clone(), uid);
+        }
+    }
+
+    /// The server performs a call, or its first items: an entry is that pod's for which it was then written.
+    pub(super) fn perform(&mut self, call: &SpireCall, items: usize) -> SpireAnswer {
+        let answer = self.server.perform(call, items);
+        for (id, entry) in written(call) {
+            let stored = self.server.get(id);
+            if !stored.is_some_and(|s| entry.changed_fields(s).is_empty()) {
+                continue;
+            }
+            match self.meant_for.get(id).cloned().flatten() {
                 Some(uid) => drop(self.made_for.insert(id.clone(), uid)),
                 None => drop(self.made_for.remove(id)),
             }
         }
+        answer
     }
 
     /// What a defect makes of a call before it is sent.
@@ -325,6 +335,14 @@ impl World {
             }
         }
         differences
+    }
+}
+
+/// The entries that a call writes.
+fn written(call: &SpireCall) -> &[(EntryId, Arc<Entry>)] {
+    match call {
+        SpireCall::Create { entries } | SpireCall::Update { entries, .. } => entries,
+        _ => &[],
     }
 }
 
