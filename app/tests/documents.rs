@@ -113,3 +113,25 @@ fn files_that_the_documents_name_exist() {
         }
     }
 }
+
+/// The documents point at a test as ``[`its_name`](path/to/its/file.rs)``.
+#[test]
+fn tests_that_the_documents_point_at_exist() {
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).expect("text");
+        for (at, _) in text.match_indices("`](") {
+            let target: String = text[at + 3..].chars().take_while(|c| *c != ')').collect();
+            if !target.ends_with(".rs") {
+                continue;
+            }
+            let name = text[..at].rsplit('`').next().unwrap_or_default();
+            let file = document.parent().expect("in a folder").join(&target);
+            let code = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                name.contains('/') || code.contains(&format!("fn {name}(")),
+                "{}: {target} has no `{name}`",
+                document.display()
+            );
+        }
+    }
+}
