@@ -304,3 +304,38 @@ fn a_forged_status_is_in_nobodys_way_once_the_operators_entry_is_gone() {
     history.push(Operator(false));
     replay(&history);
 }
+
+/// The node's SpiffeID loses its owner so that it may outlive the node; the last pod goes before the watch shows that.
+#[test]
+fn a_nodes_spiffe_id_goes_with_the_last_pod_whatever_the_watch_has_yet_to_show() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([Node(false), See(1), Answer(0, Fault::None)]);
+    history.extend([DeletePod(0), See(1), See(9)]);
+    replay(&history);
+}
+
+/// The same, where the process that took the owner away is another one than that which sees the last pod gone.
+#[test]
+fn a_nodes_spiffe_id_without_an_owner_goes_after_a_restart() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([Node(false), See(9), Answer(0, Fault::None)]);
+    history.extend([DeletePod(0), Kill(true)]);
+    replay(&history);
+}
+
+/// The garbage collector is faster than we are: the node's SpiffeID goes, and its entry stays for the one that follows.
+#[test]
+fn a_nodes_entry_stays_while_pods_are_on_it_whoever_deletes_its_spiffe_id() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([Node(false), Collect, See(9)]);
+    history.extend([Answer(0, Fault::None), See(9)].repeat(4));
+    replay(&history);
+    // The pod goes before there is another SpiffeID.
+    history.push(DeletePod(0));
+    replay(&history);
+    history.extend([See(9), Kill(false)]);
+    replay(&history);
+}

@@ -95,7 +95,7 @@ impl Reconciler {
         match subject {
             Subject::SpiffeId(..) => return self.look_at_resource(subject, now),
             Subject::Entry(id) => return self.look_at_unclaimed(subject, id, now),
-            _ if self.gets_resource(subject) => return self.look_at_object(subject),
+            _ if self.gets_resource(subject) => return self.look_at_object(subject, now),
             _ => {}
         }
         if self.is_blocked(subject) || self.waits_for_all_nodes(subject) {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cluster::{Kind, SPIFFE_ID_FINALIZER, SpiffeIdSnapshot},
-    entry::EntryId,
+    entry::{EntryId, RegisteredEntry},
     ports::ResourceName,
     rules::{Foreign, Ownership, Subject, classify},
 };
@@ -37,6 +37,7 @@ impl Reconciler {
         let ids: Vec<EntryId> = self
             .mirror
             .of(subject)
+            .filter(|r| !self.is_under_pods(name, &r.entry))
             .map(|r| r.entry.id.clone())
             .collect();
         if ids.is_empty() {
@@ -49,6 +50,17 @@ impl Reconciler {
                 self.stage(subject, Operation::Delete { id, reason });
             }
         }
+    }
+
+    /// Whether this is the entry of a node that living pods are on: it stays for the SpiffeID that is made again, whoever
+    /// deleted the former one.
+    fn is_under_pods(&self, name: &ResourceName, entry: &RegisteredEntry) -> bool {
+        let ids = self.policy.spiffe_ids.as_ref();
+        let alias = || self.policy.root.child(&name.name);
+        ids.is_some_and(|p| p.pod_controller && p.namespace == name.namespace)
+            && entry.parent_id == self.policy.server_id()
+            && self.observed.pods_on(&name.name).next().is_some()
+            && alias().is_ok_and(|alias| alias == entry.spiffe_id)
     }
 
     /// While the definition is being deleted its SpiffeIDs wait for our finalizers, and so does it: they leave even while
@@ -133,6 +145,12 @@ impl Reconciler {
         }
         self.release_hold(subject);
         self.deaths.remove(subject);
+        let name = resource_of(subject);
+        if name.is_some_and(|n| self.mirror.of(subject).any(|r| self.is_under_pods(&n, &r.entry))) {
+            // It is made again; if it is not needed any more by then, the node comes back.
+            self.ended.remove(subject);
+            return;
+        }
         let reason = match self.ended.contains(subject) {
             true => DeleteReason::ObjectDeleted,
             false => DeleteReason::ObjectAbsent,

@@ -233,6 +233,11 @@ impl Reconciler {
                         .subjects
                         .extend(self.kube.listed().iter().map(resources::subject_of));
                 }
+                if matches!(kind, Kind::Pod | Kind::Node) {
+                    touched
+                        .subjects
+                        .extend(self.observed.nodes_left(&self.policy));
+                }
                 // What was kept because the kind was not fully known may be decided now.
                 if self.began && self.observed.proves_absence(kind) {
                     self.look_at_unexplained(now);

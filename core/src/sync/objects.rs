@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DeleteReason, Reconciler, plan::Want};
+use super::{DeleteReason, Now, Reconciler, plan::Want, queue::Urgency};
 use crate::{
     cluster::{NODE_UID_LABEL, NodeSnapshot, POD_UID_LABEL, SpiffeIdSnapshot, Uid},
     entry::Entry,
@@ -40,16 +40,16 @@ impl Reconciler {
     }
 
     /// Decides which SpiffeID a pod or node should have, and stages what is next for it.
-    pub(super) fn look_at_object(&mut self, subject: &Subject) {
+    pub(super) fn look_at_object(&mut self, subject: &Subject, now: Now) {
         if let Some(name) = self.resource_for(subject)
             && !self.kube.expects(&name)
         {
-            self.converge_object(subject, &name);
+            self.converge_object(subject, &name, now);
         }
         self.queue.rest(subject);
     }
 
-    fn converge_object(&mut self, subject: &Subject, name: &ResourceName) {
+    fn converge_object(&mut self, subject: &Subject, name: &ResourceName, now: Now) {
         let there = self.observed.resources.get(name).cloned();
         let belongs = there.as_ref().map(|r| self.belongs(subject, r));
         if belongs == Some(Belongs::Elsewhere)
@@ -72,8 +72,18 @@ impl Reconciler {
                 self.apply(subject, name, there.as_ref(), belongs, &entry, owner);
             }
             Want::Nothing(reason) => {
-                if let Some(resource) = there.filter(|_| belongs != Some(Belongs::Elsewhere)) {
-                    self.remove_resource(subject, name, &resource, reason);
+                match there {
+                    Some(resource) if belongs != Some(Belongs::Elsewhere) => {
+                        self.remove_resource(subject, name, &resource, reason);
+                    }
+                    Some(_) => {}
+                    // It went while pods needed its entry.
+                    None => {
+                        let left = super::resources::subject_of(name);
+                        if self.mirror.has(&left) {
+                            self.queue.mark(&left, Urgency::Gone, now);
+                        }
+                    }
                 }
                 self.refused.remove(subject);
                 if !matches!(reason, DeleteReason::Skipped(_)) {

@@ -1,6 +1,9 @@
 //! SpiffeID resources as last seen, and the ways to find them: by status, by the ID of an entry, by what they ask for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     cluster::SpiffeIdSnapshot,
@@ -39,6 +42,18 @@ impl Resources {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &SpiffeIdSnapshot> {
         self.all.values().map(|k| &k.snapshot)
+    }
+
+    /// Those of one namespace.
+    pub(super) fn of_namespace(
+        &self,
+        namespace: &Arc<str>,
+    ) -> impl Iterator<Item = &SpiffeIdSnapshot> {
+        let first = ResourceName::new(namespace.clone(), "");
+        self.all
+            .range(first..)
+            .take_while(move |(name, _)| name.namespace == *namespace)
+            .map(|(_, known)| &known.snapshot)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -10,7 +10,7 @@ use std::{
 use super::{Fault, Identity, ModelServer, Seen, api::ModelApi};
 use crate::{
     cluster::{
-        Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, SPIFFE_ID_FINALIZER, SpiffeIdSelector,
+        Kind, NODE_UID_LABEL, NodeSnapshot, Object, ObjectKey, PodSnapshot, SPIFFE_ID_FINALIZER, SpiffeIdSelector,
         SpiffeIdSnapshot, SpiffeIdSpec, Uid,
     },
     entry::{EntryId, RegisteredEntry},
@@ -453,12 +453,32 @@ impl CrdWorld {
             self.violations
                 .push(format!("the operator's entry mentioned: {call:?}"));
         }
+        self.check_node(&ids, matches!(call, SpireCall::Delete { .. }));
         if let SpireCall::Delete { ids } = call
             && let Some(id) = ids.iter().find(|id| self.spared.contains(id))
         {
             self.violations.push(format!(
                 "{id} deleted, whose SpiffeID went with the definition"
             ));
+        }
+    }
+
+    /// The last entry of the node stays while the machine knows of pods on it.
+    fn check_node(&mut self, ids: &[EntryId], deletes: bool) {
+        let of_node = |e: &&RegisteredEntry| e.parent_id == self.policy.server_id();
+        let (going, staying): (Vec<_>, Vec<_>) = self
+            .server
+            .entries()
+            .filter(of_node)
+            .partition(|e| ids.contains(&e.id));
+        let unseen = self.unseen.iter().any(|e| match e {
+            Event::Applied(object) => object.key().kind == Kind::Pod,
+            Event::Deleted(key, _) => key.kind == Kind::Pod,
+            _ => false,
+        });
+        if deletes && !self.pods.is_empty() && !unseen && !going.is_empty() && staying.is_empty() {
+            let violation = format!("{going:?} deleted, and pods are on the node");
+            self.violations.push(violation);
         }
     }
 
@@ -488,6 +508,8 @@ impl CrdWorld {
         let left = self
             .server
             .entries()
+            // A node's stays while pods are on it.
+            .filter(|e| e.parent_id != self.policy.server_id())
             .find(|e| e.id.as_str().starts_with(&made_for) && !wanted_by_another(e));
         if let Some(left) = left {
             self.violations.push(format!(
@@ -629,6 +651,11 @@ impl CrdWorld {
         if let Some(node) = &self.node {
             let name = ResourceName::new(OWN, node.name.clone());
             check(name, &node.uid, decide_node(&self.policy, node, &bundles));
+        } else if self.pods.is_empty() {
+            let of_node = |o: &&SpiffeIdSnapshot| o.labels.contains_key(NODE_UID_LABEL);
+            if let Some(left) = self.api.objects.values().find(of_node) {
+                differences.push(format!("{left:#?} is left, and nobody needs it"));
+            }
         }
     }
 }
@@ -646,6 +673,7 @@ fn bare_resource(spec: SpiffeIdSpec) -> SpiffeIdSnapshot {
         controller: None,
         labels: BTreeMap::new(),
         applied: None,
+        service_names: Default::default(),
         spec: Ok(Arc::new(spec)),
         status: Default::default(),
     }

@@ -341,7 +341,7 @@ impl Observed {
     }
 
     /// Its UID is remembered as long as pods name it.
-    fn forget_node(&mut self, name: &Arc<str>) {
+    pub(super) fn forget_node(&mut self, name: &Arc<str>) {
         if !self.pods_of_node.contains_key(name) {
             self.node_uids.remove(name);
         }

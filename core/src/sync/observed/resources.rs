@@ -1,5 +1,7 @@
 //! SpiffeIDs, and whose standing changes with them.
 
+use std::sync::Arc;
+
 use super::{Observed, Touched};
 use crate::{
     cluster::{NODE_UID_LABEL, SpiffeIdSnapshot, Uid},
@@ -21,23 +23,41 @@ impl Observed {
         if !readable && self.resources.get(&name) == Some(&resource) {
             return;
         }
-        if let (Some(uid), Ok(spec)) = (resource.labels.get(NODE_UID_LABEL), &resource.spec)
-            && spec.selector.agent_node_uid.as_ref() == Some(uid)
-            && policy
-                .spiffe_ids
-                .as_ref()
-                .is_some_and(|p| p.namespace == resource.namespace)
-        {
+        let node_uid = node_uid(policy, &resource);
+        if let Some(uid) = &node_uid {
             // The node itself may be gone since before we began.
             let known = self.node_uids.entry(resource.name.clone());
-            known.or_insert_with(|| Uid(uid.clone()));
+            known.or_insert_with(|| uid.clone());
         }
         let related = self.resources.put(policy, resource);
         self.touch_resource(&name, related, touched);
+        if node_uid.is_some() && !self.is_node_known(&name.name) {
+            // Nobody else brings the node back: neither its object nor a pod on it is there.
+            touched.subjects.push(Subject::Node(name.name));
+        }
+    }
+
+    /// Nodes of which nothing but a SpiffeID is left.
+    pub(in crate::sync) fn nodes_left(&self, policy: &Policy) -> Vec<Subject> {
+        let Some(ids) = &policy.spiffe_ids else {
+            return Vec::new();
+        };
+        self.resources
+            .of_namespace(&ids.namespace)
+            .filter(|r| node_uid(policy, r).is_some() && !self.is_node_known(&r.name))
+            .map(|r| Subject::Node(r.name.clone()))
+            .collect()
+    }
+
+    fn is_node_known(&self, name: &Arc<str>) -> bool {
+        self.nodes.contains_key(name) || self.pods_of_node.contains_key(name)
     }
 
     pub(super) fn remove_resource(&mut self, name: &ResourceName, touched: &mut Touched) {
         let related = self.resources.remove(name);
+        if !self.nodes.contains_key(&name.name) {
+            self.forget_node(&name.name);
+        }
         self.touch_resource(name, related, touched);
     }
 
@@ -54,8 +74,17 @@ impl Observed {
         if self.pods.contains_key(&pod) {
             touched.subjects.push(pod);
         }
-        if self.nodes.contains_key(&name.name) || self.pods_of_node.contains_key(&name.name) {
+        if self.is_node_known(&name.name) {
             touched.subjects.push(Subject::Node(name.name.clone()));
         }
     }
+}
+
+/// The UID of the node that a SpiffeID was made for, if it was made for one.
+fn node_uid(policy: &Policy, resource: &SpiffeIdSnapshot) -> Option<Uid> {
+    let ids = policy.spiffe_ids.as_ref()?;
+    let uid = resource.labels.get(NODE_UID_LABEL)?;
+    let spec = resource.spec.as_ref().ok()?;
+    let made_for = spec.selector.agent_node_uid.as_ref() == Some(uid);
+    (made_for && ids.namespace == resource.namespace).then(|| Uid(uid.clone()))
 }
