@@ -179,6 +179,23 @@ impl Reporter {
                 warn!(operation, reason = %failure.message, retry_in_ms = retry_in.as_millis() as u64, "Kubernetes API failed");
             }
             Fact::DefinitionServing => info!("The CustomResourceDefinition of SpiffeIDs is there"),
+            Fact::DefinitionOld(schema) => {
+                let conditions = if schema.conditions {
+                    ""
+                } else {
+                    ": SpiffeIDs cannot say why they have no entry (status.conditions)"
+                };
+                let sets = if schema.sets {
+                    ""
+                } else {
+                    ": DNS names and trust domains that people add to SpiffeIDs of pods do not stay, and those of people \
+                     get no names of Services (listType set)"
+                };
+                warn!(
+                    "The CustomResourceDefinition of SpiffeIDs is an old one{conditions}{sets}; \
+                     apply what the command crd prints"
+                );
+            }
             Fact::DefinitionTerminating => {
                 warn!(
                     "The CustomResourceDefinition of SpiffeIDs is being deleted: finalizers are released, entries stay"

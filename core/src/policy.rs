@@ -349,6 +349,8 @@ pub struct WantedMetadata {
     pub annotations: BTreeSet<Arc<str>>,
     /// Whether pod IPs and EndpointSlices are read.
     pub addresses: bool,
+    /// Whether the UIDs of the pods in EndpointSlices are kept.
+    pub endpoint_uids: bool,
 }
 
 impl Policy {
@@ -367,6 +369,7 @@ impl Policy {
             IdentitySource::Template { label, .. } => wanted.labels.extend(label.clone()),
         }
         wanted.addresses = self.pods.dns.reads_slices();
+        wanted.endpoint_uids = self.spiffe_ids.is_some() && wanted.addresses;
         wanted
     }
 

@@ -383,6 +383,7 @@ fn slice(
             hostname: hostname.map(Box::from),
             pod_name: pod.into(),
             pod_namespace: "bar".into(),
+            pod_uid: None,
             ready: true,
         }]),
     }

@@ -28,6 +28,7 @@ fn resource(spec: SpiffeIdSpec) -> SpiffeIdSnapshot {
         controller: None,
         labels: Metadata::new(),
         applied: None,
+        service_names: Default::default(),
         spec: Ok(Arc::new(spec)),
         status: SpiffeIdStatus::default(),
     }

@@ -165,6 +165,7 @@ fn slice(namespace: &str, service: &str, pods: &[(&str, bool)]) -> EndpointsSnap
                 hostname: None,
                 pod_name: (*pod).into(),
                 pod_namespace: "default".into(),
+                pod_uid: None,
                 ready: *ready,
             })
             .collect(),

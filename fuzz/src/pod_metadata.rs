@@ -67,6 +67,7 @@ pub fn pod_metadata(data: &[u8]) {
             hostname: Some(hostname.into()),
             pod_name: name.into(),
             pod_namespace: namespace.into(),
+            pod_uid: None,
             ready: true,
         }]),
     };

@@ -9,6 +9,7 @@ use registrar_tests::{
     dynamic::{apply_yaml, create, delete, get, merge, respecify, spiffe_id},
     eventually,
     registrar::program,
+    spiffe_ids::ORIGINAL_DEFINITION,
 };
 use serde_json::{Value, json};
 
@@ -406,49 +407,11 @@ async fn columns(client: &Client) {
     assert_eq!(shown, ["Name", "SPIFFE ID", "Registered", "Reason", "Age"]);
 }
 
-/// The original's definition: types and nothing else.
-const ORIGINAL: &str = r#"
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: spiffeids.spiffeid.spiffe.io}
-spec:
-  group: spiffeid.spiffe.io
-  scope: Namespaced
-  names: {kind: SpiffeID, listKind: SpiffeIDList, plural: spiffeids, singular: spiffeid}
-  versions:
-    - name: v1beta1
-      served: true
-      storage: true
-      subresources: {status: {}}
-      schema:
-        openAPIV3Schema:
-          type: object
-          properties:
-            spec:
-              type: object
-              required: [parentId, selector, spiffeId]
-              properties:
-                parentId: {type: string}
-                spiffeId: {type: string}
-                selector:
-                  type: object
-                  properties:
-                    namespace: {type: string}
-                    podName: {type: string}
-                    arbitrary: {type: array, items: {type: string}}
-                dnsNames: {type: array, items: {type: string}}
-                federatesWith: {type: array, items: {type: string}}
-            status:
-              type: object
-              properties:
-                entryId: {type: string}
-"#;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_became_invalid_can_still_be_changed_elsewhere_and_deleted() {
     let bench = private(Options::default()).await;
     let client = bench.cluster.client();
-    apply_yaml(&client, ORIGINAL)
+    apply_yaml(&client, ORIGINAL_DEFINITION)
         .await
         .expect("the original's definition");
     let specs = [

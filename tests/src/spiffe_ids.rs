@@ -13,6 +13,56 @@ use crate::eventually;
 /// The name of the definition.
 pub const DEFINITION: &str = "spiffeids.spiffeid.spiffe.io";
 
+/// The definition that clusters of the original registrar have: types and nothing else.
+pub const ORIGINAL_DEFINITION: &str = r#"
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: spiffeids.spiffeid.spiffe.io}
+spec:
+  group: spiffeid.spiffe.io
+  scope: Namespaced
+  names: {kind: SpiffeID, listKind: SpiffeIDList, plural: spiffeids, singular: spiffeid}
+  versions:
+    - name: v1beta1
+      served: true
+      storage: true
+      subresources: {status: {}}
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            apiVersion: {type: string}
+            kind: {type: string}
+            metadata: {type: object}
+            spec:
+              type: object
+              required: [parentId, selector, spiffeId]
+              properties:
+                parentId: {type: string}
+                spiffeId: {type: string}
+                downstream: {type: boolean}
+                selector:
+                  type: object
+                  properties:
+                    cluster: {type: string}
+                    agent_node_uid: {type: string}
+                    podLabel: {type: object, additionalProperties: {type: string}}
+                    podName: {type: string}
+                    podUid: {type: string}
+                    namespace: {type: string}
+                    serviceAccount: {type: string}
+                    containerImage: {type: string}
+                    containerName: {type: string}
+                    nodeName: {type: string}
+                    arbitrary: {type: array, items: {type: string}}
+                dnsNames: {type: array, items: {type: string}}
+                federatesWith: {type: array, items: {type: string}}
+            status:
+              type: object
+              properties:
+                entryId: {type: string}
+"#;
+
 /// A client for SpiffeIDs.
 #[derive(Clone)]
 pub struct SpiffeIds {

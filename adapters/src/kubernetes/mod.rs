@@ -6,6 +6,7 @@ pub mod access;
 pub mod ca_bundle;
 pub mod client;
 pub mod control;
+pub mod definition;
 pub mod events;
 pub mod lease;
 pub mod read;

@@ -8,17 +8,14 @@ use kube::Client;
 use registrar_core::{
     cluster::{SPIFFE_ID_API_VERSION, SPIFFE_ID_FINALIZER, SpiffeIdStatus, Uid},
     ports::{
-        AppliedResource, Definition, Failure, FailureClass, KubeAnswer, KubeCall, KubeReply,
-        ResourceName,
+        AppliedResource, Failure, FailureClass, KubeAnswer, KubeCall, KubeReply, ResourceName,
     },
 };
 use serde_json::{Value, json};
 
-use super::client::causes;
-use crate::objects::spiffe_id::{self, FIELD_MANAGER};
+use super::{client::causes, definition};
+use crate::objects::spiffe_id::{self, FIELD_MANAGER, SERVICES_MANAGER};
 
-/// The name of the CustomResourceDefinition of SpiffeIDs.
-pub const DEFINITION: &str = "spiffeids.spiffeid.spiffe.io";
 /// How long a call may take: as for SPIRE, below lease duration minus renew deadline.
 const DEADLINE: Duration = Duration::from_secs(4);
 
@@ -83,6 +80,11 @@ impl SpiffeIds {
                 let query = format!("?fieldManager={FIELD_MANAGER}&force=true");
                 let body = applied(resource);
                 self.patch(&resource.name, &query, APPLY, &body).await
+            }
+            KubeCall::ApplyNames { name, uid, names } => {
+                let query = format!("?fieldManager={SERVICES_MANAGER}&force=true");
+                self.patch(name, &query, APPLY, &named(name, uid, names))
+                    .await
             }
             KubeCall::TakeOver(name, uid) => self.take_over(name, uid).await,
             KubeCall::Delete(name, uid) => {
@@ -197,20 +199,14 @@ impl SpiffeIds {
     }
 
     async fn definition(&self) -> KubeReply {
-        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{DEFINITION}");
+        let path = format!(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}",
+            definition::NAME
+        );
         match self.send("GET", &path, None, &Value::Null).await {
             Ok(text) => {
                 let object: Value = serde_json::from_str(&text).unwrap_or_default();
-                let metadata = &object["metadata"];
-                let uid = metadata["uid"].as_str().unwrap_or_default();
-                Ok(KubeAnswer::Definition(Some(Definition {
-                    uid: Uid::new(uid),
-                    created: metadata["creationTimestamp"]
-                        .as_str()
-                        .unwrap_or_default()
-                        .into(),
-                    terminating: metadata["deletionTimestamp"].is_string(),
-                })))
+                Ok(KubeAnswer::Definition(Some(definition::read(&object))))
             }
             Err(Refusal {
                 status: Some(404), ..
@@ -279,6 +275,22 @@ fn applied(resource: &AppliedResource) -> Value {
         "metadata": metadata,
         "spec": spec,
     })
+}
+
+/// Names in the list of an object that others wrote; without any, we take back those that we applied.
+fn named(name: &ResourceName, uid: &Uid, names: &[Arc<str>]) -> Value {
+    let mut object = json!({
+        "apiVersion": SPIFFE_ID_API_VERSION,
+        "kind": "SpiffeID",
+        "metadata": {
+            "namespace": &*name.namespace, "name": &*name.name, "uid": uid.as_str(),
+        },
+    });
+    if !names.is_empty() {
+        let names: Vec<&str> = names.iter().map(|n| &**n).collect();
+        object["spec"] = json!({ "dnsNames": names });
+    }
+    object
 }
 
 fn written_status(status: &SpiffeIdStatus, now: Timestamp) -> Value {

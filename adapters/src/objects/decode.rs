@@ -112,6 +112,8 @@ struct TargetRef<'a> {
     namespace: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    uid: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -187,7 +189,7 @@ fn decoded<'de, D: Deserializer<'de>>(
         Kind::EndpointSlice => {
             let mut slice = Slice::deserialize(decoder)?;
             slice.metadata.complete(kind, absent)?;
-            Object::EndpointSlice(self::slice(slice))
+            Object::EndpointSlice(self::slice(slice, wanted))
         }
         Kind::SpiffeId => {
             // What its author wrote may be anything, and is looked at part by part.
@@ -341,7 +343,7 @@ fn node(node: Node<'_>, wanted: &WantedMetadata) -> NodeSnapshot {
     }
 }
 
-fn slice(slice: Slice<'_>) -> EndpointsSnapshot {
+fn slice(slice: Slice<'_>, wanted: &WantedMetadata) -> EndpointsSnapshot {
     let namespace = arc(&slice.metadata.namespace);
     let service = slice
         .metadata
@@ -364,6 +366,7 @@ fn slice(slice: Slice<'_>) -> EndpointsSnapshot {
                     .map(|h| (*h).into()),
                 pod_name: arc(&target.name?),
                 pod_namespace: some(target.namespace).unwrap_or_else(|| namespace.clone()),
+                pod_uid: some(target.uid).filter(|_| wanted.endpoint_uids).map(Uid),
                 ready: endpoint.conditions.and_then(|c| c.ready).unwrap_or(true),
             })
         });

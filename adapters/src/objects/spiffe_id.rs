@@ -1,6 +1,9 @@
 //! SpiffeID resources as the API and manifests write them, and from there to the core's snapshots and back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use registrar_core::cluster::{
     self, AppliedFields, Controller, NODE_UID_LABEL, POD_UID_LABEL, SpiffeIdSnapshot, Uid,
@@ -10,6 +13,9 @@ use serde_json::{Value, value::RawValue};
 
 /// Under which name we apply fields of SpiffeIDs.
 pub const FIELD_MANAGER: &str = "k8s-workload-registrar";
+
+/// Under which name we add the names of Services to SpiffeIDs that others wrote.
+pub const SERVICES_MANAGER: &str = "k8s-workload-registrar-services";
 
 /// `spec`. The names and types are those of the original registrar's v1beta1.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -221,6 +227,7 @@ pub fn snapshot(json: &str) -> serde_json::Result<SpiffeIdSnapshot> {
             metadata.managed_fields.as_deref().unwrap_or_default(),
             &spec,
         ),
+        service_names: service_names(metadata.managed_fields.as_deref().unwrap_or_default()),
         spec,
         status: status.into(),
     })
@@ -245,11 +252,7 @@ fn applied(
     let items = |field: &str, all: &[Arc<str>]| match &fields["f:spec"][field] {
         // A list that is one value to the API server (the original's schema) is ours as a whole.
         Value::Object(items) if items.is_empty() => all.iter().cloned().collect(),
-        Value::Object(items) => items
-            .keys()
-            .filter_map(|key| serde_json::from_str::<String>(key.strip_prefix("v:")?).ok())
-            .map(Into::into)
-            .collect(),
+        Value::Object(items) => set_items(items),
         _ => Default::default(),
     };
     let (dns_names, federates_with) = match spec {
@@ -261,6 +264,27 @@ fn applied(
         dns_names: items("f:dnsNames", dns_names),
         federates_with: items("f:federatesWith", federates_with),
     })
+}
+
+/// The items of a set that a manager applied.
+fn set_items(items: &serde_json::Map<String, Value>) -> BTreeSet<Arc<str>> {
+    items
+        .keys()
+        .filter_map(|key| serde_json::from_str::<String>(key.strip_prefix("v:")?).ok())
+        .map(Into::into)
+        .collect()
+}
+
+/// The names of Services that we added.
+fn service_names(managed: &[ManagedFields<'_>]) -> BTreeSet<Arc<str>> {
+    let ours = managed
+        .iter()
+        .find(|m| m.manager == SERVICES_MANAGER && m.operation == "Apply");
+    let fields = ours.and_then(|m| serde_json::from_str::<Value>(m.fields?.get()).ok());
+    match fields.as_ref().map(|f| &f["f:spec"]["f:dnsNames"]) {
+        Some(Value::Object(items)) => set_items(items),
+        _ => BTreeSet::new(),
+    }
 }
 
 fn some(text: Option<String>) -> Option<Arc<str>> {

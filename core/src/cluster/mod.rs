@@ -172,6 +172,8 @@ pub struct EndpointSnapshot {
     pub pod_name: Arc<str>,
     /// `targetRef.namespace`; the slice's own where it is absent.
     pub pod_namespace: Arc<str>,
+    /// `targetRef.uid`, where SpiffeIDs are found by it.
+    pub pod_uid: Option<Uid>,
     /// `conditions.ready`; absent means true.
     pub ready: bool,
 }

@@ -41,6 +41,8 @@ pub struct SpiffeIdSnapshot {
     pub labels: Metadata,
     /// What of it we applied, or the original registrar wrote; `None` where neither did.
     pub applied: Option<AppliedFields>,
+    /// Of `spec.dnsNames`, the names of Services that we added to an object that others wrote.
+    pub service_names: BTreeSet<Arc<str>>,
     /// `spec`, or why it cannot be read: such an object can still be deleted.
     pub spec: Result<Arc<SpiffeIdSpec>, Arc<str>>,
     /// `status`; empty where there is none, or none that can be read.

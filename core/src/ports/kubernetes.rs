@@ -59,6 +59,16 @@ pub enum KubeCall {
     /// Server-side apply of these fields and our finalizer, by force, with our field manager. Answered by
     /// [`KubeAnswer::Written`].
     Apply(Box<AppliedResource>),
+    /// Server-side apply of these DNS names, and of nothing else, with a field manager of their own: to an object that others
+    /// wrote. Answered by [`KubeAnswer::Written`].
+    ApplyNames {
+        /// Which.
+        name: ResourceName,
+        /// Which object of that name.
+        uid: Uid,
+        /// All of them; those that were applied before and are not among these go.
+        names: Box<[Arc<str>]>,
+    },
     /// Makes the fields that the original registrar wrote fields that we applied, so that we can take them back. Answered
     /// by [`KubeAnswer::Written`].
     TakeOver(ResourceName, Uid),
@@ -98,6 +108,7 @@ impl KubeCall {
     pub fn word(&self) -> &'static str {
         match self {
             KubeCall::Apply(_) => "apply",
+            KubeCall::ApplyNames { .. } => "apply_names",
             KubeCall::TakeOver(..) => "take_over",
             KubeCall::Delete(..) => "delete",
             KubeCall::SetFinalizers { .. } => "set_finalizers",
@@ -116,6 +127,25 @@ pub struct Definition {
     pub created: Arc<str>,
     /// Whether it is being deleted, and all SpiffeIDs with it.
     pub terminating: bool,
+    /// What of its schema we build on.
+    pub schema: Schema,
+}
+
+/// What the schema of SpiffeIDs has, and that of the original's definition does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schema {
+    /// Whether conditions of a status are kept.
+    pub conditions: bool,
+    /// Whether lists of names are sets, to which several writers can add.
+    pub sets: bool,
+}
+
+impl Schema {
+    /// All of it.
+    pub const WHOLE: Self = Self {
+        conditions: true,
+        sets: true,
+    };
 }
 
 /// What the API server said.

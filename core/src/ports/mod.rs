@@ -9,7 +9,7 @@
 mod kubernetes;
 
 pub use kubernetes::{
-    AppliedResource, Definition, KubeAnswer, KubeCall, KubeReply, Owner, ResourceName,
+    AppliedResource, Definition, KubeAnswer, KubeCall, KubeReply, Owner, ResourceName, Schema,
 };
 
 use std::{collections::BTreeSet, sync::Arc};

@@ -1,10 +1,14 @@
 //! The DNS names of a pod.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use super::{Template, TemplateError, quoted};
 use crate::{
-    cluster::{EndpointSnapshot, EndpointsSnapshot, PodSnapshot},
+    cluster::{EndpointSnapshot, EndpointsSnapshot, PodSnapshot, Uid},
     entry::{DnsName, DnsNameError},
     policy::DnsPolicy,
 };
@@ -114,6 +118,26 @@ pub fn kept_service_names(
         .filter(|name| given.contains(name.as_str()))
         .filter_map(|name| DnsName::new(name).ok())
         .collect()
+}
+
+/// The names of the Services that have an endpoint of the pod with this UID, and whether it is ready for one of each name.
+pub fn service_names_of(uid: &Uid, slices: &[&EndpointsSnapshot]) -> BTreeMap<Arc<str>, bool> {
+    let mut names = BTreeMap::new();
+    for slice in slices {
+        let Some(service) = &slice.service else {
+            continue;
+        };
+        let name = format!("{service}.{}.svc", slice.namespace);
+        let here = |e: &&EndpointSnapshot| {
+            e.pod_uid.as_ref() == Some(uid) && e.pod_namespace == slice.namespace
+        };
+        for endpoint in slice.endpoints.iter().filter(here) {
+            if DnsName::new(&name).is_ok() {
+                *names.entry(Arc::from(&*name)).or_insert(false) |= endpoint.ready;
+            }
+        }
+    }
+    names
 }
 
 /// All names that reach the pod, in the original registrar's order: the pod's own by address, then those through

@@ -10,7 +10,7 @@ mod resource;
 mod spiffe_id;
 pub mod template;
 
-pub use dns::{DroppedName, MAX_DNS_NAMES, kept_service_names, pod_dns_names};
+pub use dns::{DroppedName, MAX_DNS_NAMES, kept_service_names, pod_dns_names, service_names_of};
 pub use federation::{
     Bundles, DroppedTrustDomain, Federation, WhyDropped, federation, trust_domains,
 };

@@ -7,10 +7,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::Now;
-use crate::{ports::Definition, rules::Subject};
+use crate::{
+    ports::{Definition, Schema},
+    rules::Subject,
+};
 
 /// How often the definition is looked for while it is not serving.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked at while its schema lacks what we build on.
+const LOOK_WHILE_OLD: Duration = Duration::from_secs(10);
 /// How long entries without a SpiffeID stay after the definition came back: its objects come back after it.
 pub(super) const GRACE: Duration = Duration::from_secs(60);
 
@@ -61,6 +66,16 @@ impl DefinitionPoll {
         matches!(&self.known, Some(Some(d)) if *d.created > *created)
     }
 
+    /// Whether several writers can add to its lists; `true` before it was read.
+    pub(super) fn merges_lists(&self) -> bool {
+        self.schema().is_none_or(|s| s.sets)
+    }
+
+    /// What its schema has, while it is there.
+    pub(super) fn schema(&self) -> Option<Schema> {
+        self.known.as_ref()?.as_ref().map(|d| d.schema)
+    }
+
     pub(super) fn is_terminating(&self) -> bool {
         matches!(&self.known, Some(Some(d)) if d.terminating)
     }
@@ -96,7 +111,11 @@ impl DefinitionPoll {
         if self.answered < self.wanted {
             return Some(Now::ZERO);
         }
-        (!self.is_serving()).then_some(last + LOOK_EVERY)
+        match self.is_serving() {
+            false => Some(last + LOOK_EVERY),
+            true if self.schema() != Some(Schema::WHOLE) => Some(last + LOOK_WHILE_OLD),
+            true => None,
+        }
     }
 
     pub(super) fn asked(&mut self, now: Now) {

@@ -146,7 +146,11 @@ impl Reconciler {
         self.release_hold(subject);
         self.deaths.remove(subject);
         let name = resource_of(subject);
-        if name.is_some_and(|n| self.mirror.of(subject).any(|r| self.is_under_pods(&n, &r.entry))) {
+        if name.is_some_and(|n| {
+            self.mirror
+                .of(subject)
+                .any(|r| self.is_under_pods(&n, &r.entry))
+        }) {
             // It is made again; if it is not needed any more by then, the node comes back.
             self.ended.remove(subject);
             return;

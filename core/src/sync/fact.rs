@@ -6,7 +6,7 @@ use super::TripId;
 use crate::{
     cluster::{Kind, Uid},
     entry::{EntryId, FieldMask},
-    ports::{Failure, ResourceName},
+    ports::{Failure, ResourceName, Schema},
     rules::{Note, Problem, SkipReason, Subject},
     spiffe::{SpiffeId, TrustDomain},
 };
@@ -153,6 +153,8 @@ pub enum Fact {
     },
     /// The CustomResourceDefinition of SpiffeIDs is there.
     DefinitionServing,
+    /// It lacks what we build on: it is the original's.
+    DefinitionOld(Schema),
     /// It is being deleted, and all SpiffeIDs with it; their entries stay.
     DefinitionTerminating,
     /// It is not installed.

@@ -7,11 +7,12 @@ use super::{
     definition::{DefinitionPoll, News},
     gate::Gate,
     queue::Urgency,
+    resources::subject_of,
     standing::same_standing,
 };
 use crate::{
     cluster::{SpiffeIdSnapshot, SpiffeIdStatus, Uid},
-    ports::{Failure, FailureClass, KubeAnswer, KubeCall, KubeReply, ResourceName},
+    ports::{Failure, FailureClass, KubeAnswer, KubeCall, KubeReply, ResourceName, Schema},
     rules::Subject,
 };
 
@@ -202,7 +203,9 @@ impl Reconciler {
             }
             Flight::Definition { asked } => match reply {
                 Ok(KubeAnswer::Definition(definition)) => {
+                    let before = self.kube.definition.schema();
                     let news = self.kube.definition.read(asked, now, definition);
+                    self.schema_read(now, before);
                     self.definition_read(now, asked, news);
                 }
                 Ok(_) => self.kube.definition.under_way = false,
@@ -219,6 +222,22 @@ impl Reconciler {
                     }
                 }
             },
+        }
+    }
+
+    /// Says what the schema lacks, and tries again what it could not keep once it can.
+    fn schema_read(&mut self, now: Now, before: Option<Schema>) {
+        let Some(schema) = self.kube.definition.schema().filter(|s| Some(*s) != before) else {
+            return;
+        };
+        if schema != Schema::WHOLE {
+            self.facts.push(Fact::DefinitionOld(schema));
+        } else if before.is_some() {
+            self.kube.unkept.clear();
+            let all: Vec<Subject> = self.observed.resources.names().map(subject_of).collect();
+            for subject in all {
+                self.queue.mark(&subject, Urgency::Resync, now);
+            }
         }
     }
 
@@ -267,6 +286,12 @@ impl Reconciler {
                         let message = "the API server keeps other values than were applied; \
                                        does its CustomResourceDefinition have all fields (see the command crd), \
                                        or does another webhook change them?";
+                        let failure = Failure::new(FailureClass::Permanent, message);
+                        return self.refuse_write(now, &subject, failure);
+                    }
+                    KubeCall::ApplyNames { names, .. } if !Self::has_names(names, &resource) => {
+                        let message = "the API server keeps other DNS names than were applied; \
+                                       does another webhook change them?";
                         let failure = Failure::new(FailureClass::Permanent, message);
                         return self.refuse_write(now, &subject, failure);
                     }

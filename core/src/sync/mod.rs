@@ -26,6 +26,7 @@ mod resources;
 mod retire;
 mod review;
 mod scan;
+mod service_names;
 mod slots;
 mod spiffe_ids;
 mod standing;
@@ -173,6 +174,9 @@ impl Reconciler {
         if let Some(spiffe_ids) = &policy.spiffe_ids {
             kinds.push(Kind::SpiffeId);
             if !spiffe_ids.pod_controller {
+                // The names of Services belong on the SpiffeIDs of others as well.
+                let slices = policy.pods.dns.reads_slices();
+                kinds.extend(slices.then_some(Kind::EndpointSlice));
                 return kinds;
             }
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    cluster::SpiffeIdSnapshot,
+    cluster::{POD_UID_LABEL, SpiffeIdSnapshot, Uid},
     entry::{EntryId, RegisteredEntry},
     policy::Policy,
     ports::ResourceName,
@@ -29,6 +29,7 @@ pub(super) struct Resources {
     by_entry_ids: BTreeMap<String, ResourceName>,
     by_status: BTreeMap<EntryId, BTreeSet<ResourceName>>,
     by_tuple: BTreeMap<Tuple, BTreeSet<ResourceName>>,
+    by_pod: BTreeMap<Uid, BTreeSet<ResourceName>>,
 }
 
 impl Resources {
@@ -79,6 +80,9 @@ impl Resources {
             related.extend(same.iter().cloned());
             same.insert(name.clone());
         }
+        if let Some(uid) = pod_uid(&snapshot) {
+            self.by_pod.entry(uid).or_default().insert(name.clone());
+        }
         let known = Known {
             snapshot,
             tuple,
@@ -95,6 +99,9 @@ impl Resources {
             self.by_entry_ids.remove(&old.entry_ids);
             if let Some(id) = status_entry(&old.snapshot) {
                 unlink(&mut self.by_status, &id, name);
+            }
+            if let Some(uid) = pod_uid(&old.snapshot) {
+                unlink(&mut self.by_pod, &uid, name);
             }
             if let Some(tuple) = &old.tuple {
                 unlink(&mut self.by_tuple, tuple, name);
@@ -121,6 +128,11 @@ impl Resources {
     /// Those whose status names this entry.
     pub(super) fn naming(&self, id: &EntryId) -> impl Iterator<Item = &ResourceName> {
         self.by_status.get(id).into_iter().flatten()
+    }
+
+    /// Those that say that they are about the pod with this UID.
+    pub(super) fn of_pod(&self, uid: &Uid) -> impl Iterator<Item = &ResourceName> {
+        self.by_pod.get(uid).into_iter().flatten()
     }
 
     /// Whose entry this is: of the one that it was made for; of one whose status names it and that asks for exactly this;
@@ -159,6 +171,11 @@ fn unlink<K: Ord>(index: &mut BTreeMap<K, BTreeSet<ResourceName>>, key: &K, name
             index.remove(key);
         }
     }
+}
+
+/// The pod that it says it is about.
+fn pod_uid(resource: &SpiffeIdSnapshot) -> Option<Uid> {
+    resource.labels.get(POD_UID_LABEL).cloned().map(Uid)
 }
 
 /// The entry that the status names.

@@ -72,6 +72,8 @@ impl Reconciler {
             let finalizers = resource.finalizers.iter().cloned();
             let finalizers = finalizers.chain([SPIFFE_ID_FINALIZER.into()]).collect();
             self.set_finalizers(subject, &name, &resource, finalizers);
+        } else if self.name_by_services(subject, &name, &resource) && !self.names_failed(subject) {
+            // The entry is made with its names at once; but it does not hang on them.
         } else if !self.reads_claim(subject, &resource) {
             self.claim(subject, &name, &resource);
             if let Some(standing) = self.settle(subject, &name, &resource, now) {

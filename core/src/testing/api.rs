@@ -11,7 +11,7 @@ use crate::{
     },
     ports::{
         AppliedResource, Definition, Failure, FailureClass, KubeAnswer, KubeCall, KubeReply,
-        ResourceName,
+        ResourceName, Schema,
     },
     sync::Event,
 };
@@ -52,6 +52,7 @@ impl ModelApi {
             uid,
             created: format!("{:08}", self.version).into(),
             terminating: false,
+            schema: Schema::WHOLE,
         });
         true
     }
@@ -104,6 +105,7 @@ impl ModelApi {
             controller: None,
             labels: BTreeMap::new(),
             applied: None,
+            service_names: Default::default(),
             spec: Ok(Arc::new(spec)),
             status: SpiffeIdStatus::default(),
         }
@@ -185,9 +187,9 @@ impl ModelApi {
             }
             KubeCall::Apply(wanted) => return self.apply(wanted),
             KubeCall::TakeOver(name, uid) | KubeCall::Delete(name, uid) => (name, uid),
-            KubeCall::SetFinalizers { name, uid, .. } | KubeCall::WriteStatus { name, uid, .. } => {
-                (name, uid)
-            }
+            KubeCall::SetFinalizers { name, uid, .. }
+            | KubeCall::WriteStatus { name, uid, .. }
+            | KubeCall::ApplyNames { name, uid, .. } => (name, uid),
         };
         let Some(mut object) = self.objects.get(name).filter(|o| o.uid == *uid).cloned() else {
             return Ok(KubeAnswer::Gone);
@@ -205,6 +207,7 @@ impl ModelApi {
                 object.finalizers = finalizers.clone();
             }
             KubeCall::WriteStatus { status, .. } => object.status = (**status).clone(),
+            KubeCall::ApplyNames { names, .. } => apply_names(&mut object, names),
             _ => {
                 if let Some(applied) = &mut object.applied {
                     applied.by_us = true;
@@ -279,4 +282,16 @@ impl ModelApi {
             None => Ok(KubeAnswer::Gone),
         }
     }
+}
+
+fn apply_names(object: &mut SpiffeIdSnapshot, names: &[Arc<str>]) {
+    if let Ok(spec) = &mut object.spec {
+        let spec = Arc::make_mut(spec);
+        let gone = |n: &Arc<str>| object.service_names.contains(n) && !names.contains(n);
+        spec.dns_names.retain(|n| !gone(n));
+        let new = names.iter().filter(|n| !spec.dns_names.contains(n));
+        let new: Vec<_> = new.cloned().collect();
+        spec.dns_names.extend(new);
+    }
+    object.service_names = names.iter().cloned().collect();
 }

@@ -137,6 +137,7 @@ pub fn slices_of(pod: &PodSnapshot) -> impl Strategy<Value = EndpointsSnapshot> 
                     hostname: hostname.map(|h| Box::from(&*h)),
                     pod_name: pod_name.clone(),
                     pod_namespace: namespace.clone(),
+                    pod_uid: None,
                     ready,
                 })
                 .collect(),

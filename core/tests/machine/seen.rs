@@ -71,6 +71,7 @@ fn a_slice_reaches_its_pod_also_where_the_entry_is_selected_by_uid() {
             hostname: None,
             pod_name: "pod-0001".into(),
             pod_namespace: "ns".into(),
+            pod_uid: None,
             ready: true,
         }]),
     }))]);

@@ -1,6 +1,9 @@
 //! A control plane with SpiffeIDs, and a registrar on it that has no more rights than its role gives.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use registrar_adapters::definition::CUSTOM_RESOURCE_DEFINITION;
 use registrar_tests::{
@@ -28,8 +31,13 @@ pub struct Bench {
 
 /// A private control plane with the definition of SpiffeIDs.
 pub async fn bench(options: Options) -> Bench {
+    bench_with(options, CUSTOM_RESOURCE_DEFINITION).await
+}
+
+/// The same with this definition.
+pub async fn bench_with(options: Options, definition: &str) -> Bench {
     let bench = bare_bench(options).await;
-    let installed = bench.ids.install(CUSTOM_RESOURCE_DEFINITION).await;
+    let installed = bench.ids.install(definition).await;
     installed.expect("the definition is installed");
     bench
 }
@@ -59,16 +67,15 @@ pub async fn bare_bench(options: Options) -> Bench {
 impl Bench {
     /// A registrar of crd mode, with its own token.
     pub fn start(&self, extra: &str) -> Registrar {
+        self.start_by(&self.kubeconfig, extra)
+    }
+
+    /// The same, by another way to the API server.
+    pub fn start_by(&self, kubeconfig: &Path, extra: &str) -> Registrar {
         let extra = format!("mode = \"crd\"\nnamespace = \"{OWN}\"\n{extra}");
         let plane = &self.private.plane;
-        Registrar::start_with(
-            plane,
-            &self.kubeconfig,
-            &plane.spire_socket(),
-            "demo",
-            &extra,
-        )
-        .expect("starts")
+        Registrar::start_with(plane, kubeconfig, &plane.spire_socket(), "demo", &extra)
+            .expect("starts")
     }
 
     /// The same, ready.
@@ -141,6 +148,12 @@ impl Bench {
         )
         .await;
     }
+}
+
+/// The IDs and revisions of all entries.
+pub async fn all(b: &Bench) -> Result<BTreeSet<(String, i64)>, String> {
+    let all = b.private.entries.all().await.map_err(|e| e.to_string())?;
+    Ok(all.into_iter().map(|e| (e.id, e.revision_number)).collect())
 }
 
 /// A whole SPIFFE ID.

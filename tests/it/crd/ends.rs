@@ -2,15 +2,9 @@
 
 use registrar_adapters::definition::CUSTOM_RESOURCE_DEFINITION;
 use registrar_tests::{Options, PodSpec, eventually, steadily};
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use super::bench::{Bench, OWN, bare_bench, bench, by_hand};
-
-/// The IDs and revisions of all entries.
-async fn all(b: &Bench) -> Result<BTreeSet<(String, i64)>, String> {
-    let all = b.private.entries.all().await.map_err(|e| e.to_string())?;
-    Ok(all.into_iter().map(|e| (e.id, e.revision_number)).collect())
-}
+use super::bench::{OWN, all, bare_bench, bench, by_hand};
 
 #[tokio::test]
 async fn without_its_definition_it_stays_up_says_so_and_begins_when_it_appears() {

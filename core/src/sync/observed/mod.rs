@@ -54,6 +54,8 @@ pub(super) struct Observed {
     node_uids: BTreeMap<Arc<str>, Uid>,
     pods_of_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
     slices_of_pod: BTreeMap<Name, BTreeSet<Name>>,
+    /// Only where SpiffeIDs are found by their pod's UID.
+    slices_of_uid: BTreeMap<Uid, BTreeSet<Name>>,
     unreadable: BTreeMap<Subject, Arc<str>>,
     kinds: BTreeMap<Kind, Knowledge>,
     /// Pods that a read of their own showed to be gone: a watch that lags may still tell of them.

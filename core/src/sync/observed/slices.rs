@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Name, Observed, Touched};
-use crate::{cluster::EndpointsSnapshot, rules::Subject};
+use crate::{
+    cluster::{EndpointsSnapshot, Uid},
+    rules::Subject,
+    sync::resources::subject_of,
+};
 
 impl Observed {
     pub(super) fn replace_slice(
@@ -19,6 +23,7 @@ impl Observed {
         if old == new {
             return;
         }
+        self.relink_uids(name, old.as_ref(), new.as_ref(), touched);
         let same_service = old.as_ref().map(|s| &s.service) == new.as_ref().map(|s| &s.service);
         let pods =
             |slice: &Option<EndpointsSnapshot>| -> BTreeMap<Name, BTreeSet<(String, String, bool)>> {
@@ -52,6 +57,51 @@ impl Observed {
                 .or_default()
                 .insert(name.clone());
         }
+    }
+
+    /// Keeps the way from the UIDs of pods to slices; the SpiffeIDs that are about those pods may have other names now.
+    fn relink_uids(
+        &mut self,
+        name: &Name,
+        old: Option<&EndpointsSnapshot>,
+        new: Option<&EndpointsSnapshot>,
+        touched: &mut Touched,
+    ) {
+        let uids = |slice: Option<&EndpointsSnapshot>| -> BTreeSet<Uid> {
+            let endpoints = slice.iter().flat_map(|s| s.endpoints.iter());
+            endpoints.filter_map(|e| e.pod_uid.clone()).collect()
+        };
+        let (before, after) = (uids(old), uids(new));
+        for uid in before.difference(&after) {
+            if let Some(slices) = self.slices_of_uid.get_mut(uid) {
+                slices.remove(name);
+                if slices.is_empty() {
+                    self.slices_of_uid.remove(uid);
+                }
+            }
+        }
+        for uid in after.difference(&before) {
+            let slices = self.slices_of_uid.entry(uid.clone()).or_default();
+            slices.insert(name.clone());
+        }
+        for uid in before.union(&after) {
+            let about = self.resources.of_pod(uid);
+            let here = about.filter(|r| r.namespace == name.0);
+            touched.subjects.extend(here.map(subject_of));
+        }
+    }
+
+    /// The slices of a namespace that have endpoints of the pod with this UID.
+    pub(in crate::sync) fn slices_of_uid(
+        &self,
+        uid: &Uid,
+        namespace: &str,
+    ) -> Vec<&EndpointsSnapshot> {
+        let names = self.slices_of_uid.get(uid).into_iter().flatten();
+        names
+            .filter(|n| *n.0 == *namespace)
+            .filter_map(|n| self.slices.get(n))
+            .collect()
     }
 
     /// The subject of the pod with this name.
