@@ -25,6 +25,10 @@ pub enum Fault {
     Cut,
     /// The body as this function changes it.
     Garbled(fn(&str) -> String),
+    /// It never gets through, and is never answered.
+    Lost,
+    /// It gets through, and is never answered.
+    Unanswered,
 }
 
 /// Which requests: all whose path and query contain `containing`.
@@ -123,8 +127,16 @@ impl Proxied {
             target.contains(&r.containing)
                 && r.but_not.as_ref().is_none_or(|not| !target.contains(not))
         })?;
+        let fault = rule.fault;
+        // Those that are never answered count once nothing more becomes of them.
+        if !matches!(fault, Fault::Lost | Fault::Unanswered) {
+            self.meet();
+        }
+        Some(fault)
+    }
+
+    fn meet(&self) {
         *self.met.lock().expect("not poisoned") += 1;
-        Some(rule.fault)
     }
 }
 
@@ -137,6 +149,10 @@ async fn forward(State(proxied): State<Arc<Proxied>>, mut request: Request<Body>
         );
         return answer(code, Body::from(body));
     }
+    if matches!(fault, Some(Fault::Lost)) {
+        proxied.meet();
+        return std::future::pending().await;
+    }
     request.headers_mut().remove(header::HOST);
     request.headers_mut().remove(header::ACCEPT_ENCODING);
     let (parts, body) = request.into_parts();
@@ -148,6 +164,10 @@ async fn forward(State(proxied): State<Arc<Proxied>>, mut request: Request<Body>
         Ok(response) => response,
         Err(error) => return answer(502, Body::from(error.to_string())),
     };
+    if matches!(fault, Some(Fault::Unanswered)) {
+        proxied.meet();
+        return std::future::pending().await;
+    }
     let (mut parts, body) = response.into_parts();
     let body = Body::new(body);
     let body = match fault {
@@ -179,7 +199,7 @@ fn broken() -> std::io::Error {
 fn spoilt(whole: &Bytes, fault: Fault) -> Body {
     match fault {
         Fault::Garbled(change) => Body::from(change(&String::from_utf8_lossy(whole))),
-        Fault::Cut | Fault::Status(_) => {
+        Fault::Cut | Fault::Status(_) | Fault::Lost | Fault::Unanswered => {
             let half = Ok(whole.slice(..whole.len() / 2));
             Body::from_stream(futures::stream::iter([half, Err(broken())]))
         }

@@ -3,8 +3,13 @@
 mod bench;
 mod by_hand;
 mod ends;
+mod kills;
 mod original;
 mod pods;
+mod replicas;
+mod rest;
+mod rows;
 mod services;
 mod templates;
+mod tenants;
 mod webhook;
