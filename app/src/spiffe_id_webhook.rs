@@ -170,7 +170,13 @@ impl SpiffeIdWebhook {
             News::Exchanged => info!("Webhook certificate exchanged"),
             News::Kept(error) => warn!(%error, "The new webhook certificate cannot be used"),
         });
-        loaded.await.context("webhook_cert_dir cannot be used")
+        loaded.await.with_context(|| {
+            format!(
+                "webhook_cert_dir {:?} is on a read-only file system and cannot be used; put tls.crt and tls.key there, \
+                 or name a writable folder: then the certificate comes from SPIRE",
+                self.cert_dir
+            )
+        })
     }
 
     fn publish_bundle(&self) -> impl Future<Output = ()> + Send + use<> {

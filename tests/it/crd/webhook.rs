@@ -17,12 +17,19 @@ use super::bench::{Bench, OWN, bench};
 
 /// As shipped.
 const WEBHOOK: &str = include_str!("../../../deploy/base/crd/webhook.yaml");
-const NAME: &str = "k8s-workload-registrar-spiffeids";
+pub const NAME: &str = "k8s-workload-registrar-spiffeids";
 const DENIED: &str =
     "admission webhook \"spiffeids.k8s-workload-registrar.spire.svc\" denied the request: ";
 
 /// A registrar with its webhook, which the API server calls by the name of its Service.
 async fn reviewing(bench: &Bench, extra: &str) -> Registrar {
+    let port = configured(bench).await;
+    let extra = format!("webhook_enabled = true\nwebhook_port = {port}\n{extra}");
+    bench.registrar(&extra).await
+}
+
+/// Makes the API server call a webhook on this machine; its port.
+pub async fn configured(bench: &Bench) -> u16 {
     let port = free_port().expect("a port");
     let client = bench.private.cluster.client();
     // There is no network of pods here: the Service's name leads back to this machine.
@@ -36,8 +43,7 @@ async fn reviewing(bench: &Bench, extra: &str) -> Registrar {
     for text in [service.to_string(), configuration] {
         apply_yaml(&client, &text).await.expect("applied");
     }
-    let extra = format!("webhook_enabled = true\nwebhook_port = {port}\n{extra}");
-    bench.registrar(&extra).await
+    port
 }
 
 fn plain(path: &str) -> Value {
@@ -53,7 +59,7 @@ fn named(name: &str) -> Value {
 }
 
 /// Waits until the webhook is called and decides.
-async fn decides(client: &Client, name: &str) {
+pub async fn decides(client: &Client, name: &str) {
     let mut bad = named(name);
     bad["spec"]["dnsNames"] = json!(["ab--cd"]);
     eventually(
@@ -74,7 +80,7 @@ async fn decides(client: &Client, name: &str) {
     .await;
 }
 
-async fn ca_bundle(client: &Client) -> Option<String> {
+pub async fn ca_bundle(client: &Client) -> Option<String> {
     let object = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": NAME},
