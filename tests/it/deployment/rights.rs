@@ -15,16 +15,11 @@ use crate::plane::{Private, private};
 
 const ACCOUNT: &str = "system:serviceaccount:spire:k8s-workload-registrar";
 
-/// Rights that are used and do not show here: a server-side apply that makes an object is written down as a patch and
-/// needs create as well; an object of the original registrar's is read when it is taken over; the CA bundle is
-/// written with `webhook_enabled` alone; and in webhook mode one pod is read when a minute has passed since its end.
-const UNSEEN: [(&str, &str); 5] = [
-    ("pods", "get"),
-    ("spiffeids", "create"),
-    ("spiffeids", "get"),
-    ("validatingwebhookconfigurations", "list"),
-    ("validatingwebhookconfigurations", "patch"),
-];
+/// Rights that are used and do not show here, by mode: a server-side apply that makes an object needs create and is
+/// written down as a patch ([`without_the_right_to_create_no_spiffe_id_is_made_and_the_log_says_so`]); and one pod is read
+/// when a minute has passed since its end.
+const UNSEEN: [(&str, &str, &str); 2] =
+    [("crd", "spiffeids", "create"), ("webhook", "pods", "get")];
 
 /// One thing that may be done: group, resource, name (or empty), verb.
 type Right = (String, String, String, String);
@@ -158,7 +153,7 @@ impl Audited {
         let never: Vec<&Right> = granted
             .iter()
             .filter(|(group, resource, name, verb)| {
-                !UNSEEN.contains(&(resource.as_str(), verb.as_str()))
+                !UNSEEN.contains(&(mode, resource.as_str(), verb.as_str()))
                     && !asked.iter().any(|(g, r, n, v)| {
                         g == group && r == resource && v == verb && (name.is_empty() || n == name)
                     })
@@ -216,9 +211,44 @@ async fn crd_mode_asks_for_exactly_the_rights_of_its_base() {
             .await
             .expect("pod");
     }
-    let mut registrar = a.start("crd", "pod_annotation = \"spiffe.io/id\"");
+    // A SpiffeID of the original's is taken over.
+    let former = PodSpec::new("apps", "former").annotation("spiffe.io/id", "former");
+    let uid = a.p.cluster.pod(&former).await.expect("pod");
+    let of_original = json!({
+        "metadata": {
+            "name": "former", "labels": {"podUid": uid},
+            "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "former", "uid": uid,
+                "controller": true, "blockOwnerDeletion": false}],
+        },
+        "spec": {
+            "parentId": "spiffe://example.org/k8s-workload-registrar/demo/node/node-1",
+            "spiffeId": "spiffe://example.org/former",
+            "selector": {"podUid": uid, "namespace": "apps", "nodeName": "node-1"},
+            "dnsNames": ["former", "gone.apps.svc"],
+        },
+    });
+    ids.create_object("apps", of_original).await.expect("made");
+    // The webhook's configuration asks for our CA bundle.
+    let client = a.p.cluster.client();
+    let text = std::fs::read_to_string(deploy().join("base/crd/webhook.yaml")).expect("a file");
+    let (_, configuration) = text.split_once("---\n").expect("two objects");
+    let ignored = configuration.replace("failurePolicy: Fail", "failurePolicy: Ignore");
+    dynamic::apply_yaml(&client, &ignored)
+        .await
+        .expect("applied");
+    let port = registrar_tests::process::free_port().expect("a port");
+    let extra =
+        format!("pod_annotation = \"spiffe.io/id\"\nwebhook_enabled = true\nwebhook_port = {port}");
+    let mut registrar = a.start("crd", &extra);
     registrar.ready().await;
     event_on(&a.p, "bad").await;
+    eventually("the CA bundle is written", async || {
+        match registrar.process.log().contains("Wrote the CA bundle") {
+            true => Ok(()),
+            false => Err(registrar.process.log_tail()),
+        }
+    })
+    .await;
     let registered = async |wanted: usize| {
         eventually("the pod's entry is as it should be", async || {
             let found =
@@ -234,14 +264,54 @@ async fn crd_mode_asks_for_exactly_the_rights_of_its_base() {
         })
         .await;
     };
-    registered(1).await;
+    registered(2).await;
     // A pod that loses its annotation loses its SpiffeID and its entry.
     a.p.cluster
         .annotate("apps", "good", "spiffe.io/id", None)
         .await
         .expect("changed");
-    registered(0).await;
+    registered(1).await;
     a.compare("crd", registrar).await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_create_no_spiffe_id_is_made_and_the_log_says_so() {
+    let a = audited("crd").await;
+    let client = a.p.plane.client().await.expect("a client");
+    let ids = SpiffeIds::new(client.clone());
+    ids.install(registrar_adapters::definition::CUSTOM_RESOURCE_DEFINITION)
+        .await
+        .expect("installed");
+    for mut role in documents(&deploy().join("base/crd/rbac.yaml")) {
+        if role["rules"].is_null() {
+            continue;
+        }
+        for rule in role["rules"].as_array_mut().into_iter().flatten() {
+            if rule["resources"] == json!(["spiffeids"]) {
+                rule["verbs"] = json!(["get", "list", "watch", "patch", "delete"]);
+            }
+        }
+        let text = serde_yaml::to_string(&role).expect("text");
+        dynamic::apply_yaml(&client, &text).await.expect("applied");
+    }
+    a.p.cluster
+        .pod(&PodSpec::new("apps", "blog"))
+        .await
+        .expect("pod");
+    let mut registrar = a.start("crd", "");
+    eventually("the log says which right is missing", async || {
+        registrar.process.must_run().map_err(|e| e.to_string())?;
+        let log = registrar.process.log();
+        let told = |l: &str| {
+            l.contains("cannot create") && l.contains("spiffeids") && l.contains("role needs")
+        };
+        match log.lines().any(told) {
+            true => Ok(()),
+            false => Err(registrar.process.log_tail()),
+        }
+    })
+    .await;
+    assert!(ids.get("apps", "blog").await.expect("answers").is_none());
 }
 
 #[tokio::test]
