@@ -62,9 +62,7 @@ fast: tools
 it: control-plane
 	@echo '== tests on the real control plane'
 	$(CARGO) build -p k8s-workload-registrar -p registrar-tests --bins
-	$(CARGO) test -p registrar-tests -- --skip crd::
-	@echo '== tests of crd mode on the real control plane, which write to every namespace'
-	$(CARGO) test -p registrar-tests --test it -- crd::
+	$(CARGO) test -p registrar-tests
 	@echo '== the demo'
 	$(CARGO) run -q -p registrar-tests --bin demo
 
