@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use registrar_core::{
-    cluster::Object,
+    cluster::{Object, PodSnapshot},
+    entry::{DnsName, EntryId, Field, RegisteredEntry},
     policy::IdentitySource,
-    ports::{Failure, FailureClass},
+    ports::{Failure, FailureClass, SpireCall},
     sync::{Event, Fact},
 };
 
-use crate::rig::{Rig, pod, policy};
+use crate::rig::{Rig, entry_of, pod, policy};
 
 #[test]
 fn an_unknown_outcome_is_read_not_guessed() {
@@ -40,4 +41,98 @@ fn a_label_that_repeats_thousands_of_times_is_told_once() {
     }
     let held = |f: &&Fact| matches!(f, Fact::Held { .. });
     assert_eq!(rig.facts.iter().filter(held).count(), 1);
+}
+
+fn federated(n: usize) -> PodSnapshot {
+    let mut pod = pod(n);
+    let annotation = "spiffe.io/federatesWith";
+    pod.annotations
+        .insert(annotation.into(), "other.org".into());
+    pod
+}
+
+/// A rig whose server has the entry of `pod(1)` as `change` left it, and a bundle of `other.org`.
+fn with_entry(change: impl FnOnce(&mut RegisteredEntry)) -> (Rig, EntryId) {
+    let mut rig = Rig::new(policy());
+    let id = EntryId::stored("of-an-operator");
+    let mut entry = RegisteredEntry::created(id.clone(), &entry_of(&policy(), &pod(1)));
+    change(&mut entry);
+    rig.server.put(entry);
+    let other = "other.org".parse().expect("a trust domain");
+    rig.server.bundles.insert(other);
+    (rig, id)
+}
+
+#[test]
+fn an_update_writes_what_differs_and_keeps_what_an_operator_set() {
+    let (mut rig, id) = with_entry(|entry| {
+        (entry.x509_svid_ttl, entry.jwt_svid_ttl) = (1234, 567);
+        (entry.hint, entry.admin, entry.store_svid) = ("db".into(), true, true);
+    });
+    let before = rig.server.get(&id).cloned().expect("there");
+    rig.start([federated(1)]);
+    rig.wait(Duration::from_secs(30));
+    let masks: Vec<_> = rig
+        .writes
+        .iter()
+        .filter_map(|(_, call)| match call {
+            SpireCall::Update { mask, .. } => Some(mask.iter().collect::<Vec<_>>()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(masks, [vec![Field::FederatesWith]]);
+    let after = rig.server.get(&id).expect("there");
+    assert_eq!(after.federates_with.len(), 1);
+    let expected = RegisteredEntry {
+        federates_with: after.federates_with.clone(),
+        ..before
+    };
+    assert_eq!(*after, expected);
+}
+
+#[test]
+fn dns_names_in_another_order_are_another_value_and_trust_domains_in_another_order_are_not() {
+    let names = ["b.example.org", "a.example.org"].map(|n| DnsName::new(n).expect("a DNS name"));
+    let mut entry = entry_of(&policy(), &pod(1));
+    entry.dns_names = names.clone().into();
+    let mut stored = RegisteredEntry::created(EntryId::stored("x"), &entry);
+    assert!(entry.changed_fields(&stored).is_empty());
+    stored.dns_names = names.into_iter().rev().collect();
+    let changed: Vec<Field> = entry.changed_fields(&stored).iter().collect();
+    assert_eq!(
+        changed,
+        [Field::DnsNames],
+        "the first one is the certificate's common name"
+    );
+}
+
+#[test]
+fn an_entry_that_someone_deleted_is_made_again_without_any_event_of_its_pod() {
+    let mut rig = Rig::new(policy());
+    rig.start([pod(1)]);
+    let of_the_pod = |rig: &Rig| -> Option<RegisteredEntry> {
+        let selected = |e: &&RegisteredEntry| format!("{:?}", e.selectors).contains("pod-0001");
+        rig.server.entries().find(selected).cloned()
+    };
+    let entry = of_the_pod(&rig).expect("registered");
+    rig.server.remove(&entry.id);
+    rig.wait(policy().drift_interval * 3);
+    let again = of_the_pod(&rig).expect("made again");
+    assert_eq!(again.spiffe_id, entry.spiffe_id);
+}
+
+#[test]
+fn a_restart_on_entries_that_are_right_writes_nothing() {
+    let mut first = Rig::new(policy());
+    first
+        .server
+        .bundles
+        .insert("other.org".parse().expect("a trust domain"));
+    first.start((0..20).map(federated));
+    first.wait(Duration::from_secs(30));
+    let mut second = Rig::new(policy());
+    second.server = first.server.clone();
+    second.start((0..20).map(federated));
+    second.wait(Duration::from_secs(60));
+    assert_eq!(second.writes, []);
 }
