@@ -168,6 +168,7 @@ impl SpireClient {
             });
             match listed.await {
                 Ok(reply) => {
+                    self.goes_on(page_token.as_deref(), &reply.next_page_token)?;
                     let before = reply.entries.len();
                     let entries: Vec<RegisteredEntry> = reply
                         .entries
@@ -191,6 +192,18 @@ impl SpireClient {
                 Err(status) => return Err(self.failure(&status, false)),
             }
         }
+    }
+
+    /// A page that leads to itself would be asked for without an end.
+    fn goes_on(&self, token: Option<&str>, next: &str) -> Result<(), Failure> {
+        if next.is_empty() || token != Some(next) {
+            return Ok(());
+        }
+        let message = format!(
+            "SPIRE Server {}: the page of a list after token {next:?} has the same token again",
+            self.wire
+        );
+        Err(Failure::new(FailureClass::Permanent, message))
     }
 
     async fn read(&self, ids: Vec<EntryId>) -> SpireReply {
@@ -231,7 +244,10 @@ impl SpireClient {
             async move { client.get_entry(r).await }
         });
         match read.await {
-            Ok(found) => Ok(convert::registered(found).ok()),
+            Ok(found) => convert::registered(found).map(Some).map_err(|error| {
+                let message = format!("entry {id} on the server cannot be read: {error}");
+                Failure::new(FailureClass::Permanent, message)
+            }),
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(self.failure(&status, false)),
         }
@@ -325,6 +341,7 @@ impl SpireClient {
                     .iter()
                     .filter_map(|b| TrustDomain::new(&b.trust_domain).ok()),
             );
+            self.goes_on(Some(&page_token), &reply.next_page_token)?;
             page_token = reply.next_page_token;
             if page_token.is_empty() {
                 return Ok(SpireAnswer::Bundles(known));

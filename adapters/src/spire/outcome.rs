@@ -91,7 +91,9 @@ fn explain(reached: &Reached, status: &Status) -> String {
 
 /// What became of an item of `BatchCreateEntry`.
 pub fn created(status: Option<types::Status>, entry: Option<types::Entry>) -> Outcome {
-    let status = status.unwrap_or_default();
+    let Some(status) = status else {
+        return unsaid();
+    };
     match Code::from_i32(status.code) {
         Code::Ok => Outcome::Ok,
         // Without an entry it is some unique constraint that was violated (a value given twice, an ID taken).
@@ -106,13 +108,21 @@ pub fn created(status: Option<types::Status>, entry: Option<types::Entry>) -> Ou
 
 /// What became of an item of `BatchUpdateEntry` or `BatchDeleteEntry`.
 pub fn changed(status: Option<types::Status>) -> Outcome {
-    let status = status.unwrap_or_default();
+    let Some(status) = status else {
+        return unsaid();
+    };
     match Code::from_i32(status.code) {
         Code::Ok => Outcome::Ok,
         Code::NotFound => Outcome::NotFound,
         Code::AlreadyExists => Outcome::AlreadyExists(None),
         code => refused(code, status.message),
     }
+}
+
+/// An absent status is not code 0: what became of the item must be read.
+fn unsaid() -> Outcome {
+    let message = "the server's reply does not say what became of it";
+    Outcome::Refused(Failure::new(FailureClass::Unknown, message))
 }
 
 fn refused(code: Code, message: String) -> Outcome {
