@@ -6,6 +6,7 @@
 mod admission;
 mod configuration;
 mod pod_metadata;
+mod server_reply;
 mod spiffe_id;
 mod spiffe_id_admission;
 mod template;
@@ -14,6 +15,7 @@ mod watched_object;
 pub use admission::admission;
 pub use configuration::configuration;
 pub use pod_metadata::pod_metadata;
+pub use server_reply::server_reply;
 pub use spiffe_id::spiffe_id;
 pub use spiffe_id_admission::spiffe_id_admission;
 pub use template::template;
@@ -23,10 +25,11 @@ pub use watched_object::watched_object;
 pub type Body = fn(&[u8]);
 
 /// Every target: the name of its folder of seeds, and its body.
-pub const TARGETS: [(&str, Body); 7] = [
+pub const TARGETS: [(&str, Body); 8] = [
     ("admission", admission),
     ("configuration", configuration),
     ("pod_metadata", pod_metadata),
+    ("server_reply", server_reply),
     ("spiffe_id", spiffe_id),
     ("spiffe_id_admission", spiffe_id_admission),
     ("template", template),
