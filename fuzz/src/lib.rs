@@ -5,6 +5,7 @@
 
 mod admission;
 mod configuration;
+mod manifest;
 mod pod_metadata;
 mod server_reply;
 mod spiffe_id;
@@ -14,6 +15,7 @@ mod watched_object;
 
 pub use admission::admission;
 pub use configuration::configuration;
+pub use manifest::manifest;
 pub use pod_metadata::pod_metadata;
 pub use server_reply::server_reply;
 pub use spiffe_id::spiffe_id;
@@ -25,9 +27,10 @@ pub use watched_object::watched_object;
 pub type Body = fn(&[u8]);
 
 /// Every target: the name of its folder of seeds, and its body.
-pub const TARGETS: [(&str, Body); 8] = [
+pub const TARGETS: [(&str, Body); 9] = [
     ("admission", admission),
     ("configuration", configuration),
+    ("manifest", manifest),
     ("pod_metadata", pod_metadata),
     ("server_reply", server_reply),
     ("spiffe_id", spiffe_id),
