@@ -11,6 +11,7 @@ mod explain;
 mod generate_config;
 mod intake;
 mod manual;
+mod parts;
 mod plan;
 mod progress;
 mod render;

@@ -5,28 +5,23 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, bail};
 use registrar_adapters::{
     config::{self, Common, Config, LogFormat, LogLevel, Mode},
-    kubernetes::{
-        self, EventPublisher, KubeApi, KubeSettings, ServiceName, SpiffeIds, watch_control,
-    },
+    kubernetes::{self, KubeApi, ServiceName, SpiffeIds},
     spire::{Deadlines, Identity, MayBegin, SpireClient, Wire},
     telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
 };
 use registrar_core::{policy::Policy, server_address::ServerAddress, sync::Reconciler};
-use tokio::sync::mpsc;
-use tracing::{info, level_filters::LevelFilter, warn};
+use tracing::{info, level_filters::LevelFilter};
 
 use crate::{
     cli::RunArgs,
     driver::{Driver, nonce},
     election::Candidacy,
+    parts::{self, Heard},
     report::Reporter,
     signals::Signals,
     spiffe_id_webhook::SpiffeIdWebhook,
     webhook,
 };
-
-/// Watch events on their way to the loop; a slow loop slows the watches down, not the memory up.
-pub const WATCH_QUEUE: usize = 1024;
 
 /// Reads the configuration and runs its mode until SIGTERM.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -112,16 +107,8 @@ async fn reconcile(
     let signals = Signals::new().context("signals cannot be listened to")?;
     let metrics = Metrics::new();
     let health = Health::default();
-    if let Some(address) = &common.metrics_addr {
-        let (bound, serving) = telemetry::serve(address, metrics.clone(), health.clone()).await?;
-        info!(address = %bound, "Serving metrics and probes");
-        tokio::spawn(serving);
-    }
-    let settings = KubeSettings {
-        kubeconfig: kubeconfig.or_else(|| common.kubeconfig.as_ref().map(PathBuf::from)),
-        context: common.kube_context.clone(),
-        namespace: common.namespace.clone(),
-    };
+    parts::serve_probes(common, &metrics, &health).await?;
+    let settings = parts::kube_settings(common, kubeconfig.as_ref());
     let (client, namespace) = kubernetes::connect(&settings).await?;
     let lease = lease_name(&mode);
     let reviewed = match &mode {
@@ -156,37 +143,16 @@ async fn reconcile(
         }
         None => None,
     };
-    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "k8s-workload-registrar".into());
-    let (events, publishing) = EventPublisher::new(client.clone(), instance, |why| {
-        warn!(reason = why, "No Event")
-    });
-    tokio::spawn(publishing);
-
-    let (watched_sender, watched) = mpsc::channel(WATCH_QUEUE);
-    let wanted = Arc::new(policy.wanted_metadata());
-    for kind in Reconciler::kinds(&policy) {
-        tokio::spawn(kubernetes::watch(
-            client.clone(),
-            kind,
-            wanted.clone(),
-            watched_sender.clone(),
-        ));
-    }
-    let (control_sender, control) = mpsc::channel(4);
-    tokio::spawn(watch_control(
-        client,
-        namespace.clone(),
-        control_sender,
-        tell_of_control,
-    ));
+    let events = parts::publisher(&client);
+    let heard = Heard::by_watching(&client, &policy, &namespace);
 
     info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Reconciling");
     let driver = Driver {
         machine: Reconciler::new(policy, nonce()),
         server,
         kube,
-        watched,
-        control,
+        watched: heard.watched,
+        control: heard.control,
         candidacy,
         intake: None,
         signals,
@@ -200,11 +166,6 @@ async fn reconcile(
         webhook.end().await;
     }
     ended
-}
-
-/// Says why nothing is heard of the control ConfigMap.
-pub fn tell_of_control(why: &str) {
-    warn!(reason = why, "The control ConfigMap cannot be read");
 }
 
 /// The SPIRE Server that the configuration names. `may_begin` is asked before each call that writes.

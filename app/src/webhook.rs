@@ -11,10 +11,10 @@ use registrar_adapters::{
         serve,
     },
     config::{self, Common},
-    kubernetes::{self, ClientError, EventPublisher, KubeSettings, may_read_pods, watch_control},
+    kubernetes::{self, ClientError, EventPublisher, KubeSettings, may_read_pods},
     listen::listen,
     spire::{Deadlines, MayBegin, SpireClient, SpireServer},
-    telemetry::{self, Health, LogFile, Metrics, metrics::OutcomeLabel},
+    telemetry::{Health, LogFile, Metrics, metrics::OutcomeLabel},
 };
 use registrar_core::{
     admission::Response,
@@ -30,8 +30,9 @@ use crate::{
     driver::{Driver, nonce},
     election::Candidacy,
     intake::{Intake, LookUps},
+    parts::{self, Heard},
     report::Reporter,
-    run::{WATCH_QUEUE, tell_of_control, wire},
+    run::wire,
     signals::Signals,
 };
 
@@ -50,17 +51,9 @@ pub async fn run(
     let signals = Signals::new().context("signals cannot be listened to")?;
     let metrics = Metrics::new();
     let health = Health::default();
-    if let Some(address) = &common.metrics_addr {
-        let (bound, serving) = telemetry::serve(address, metrics.clone(), health.clone()).await?;
-        info!(address = %bound, "Serving metrics and probes");
-        tokio::spawn(serving);
-    }
+    parts::serve_probes(common, &metrics, &health).await?;
     let front = Front::prepare(&mode).await?;
-    let settings = KubeSettings {
-        kubeconfig: kubeconfig.or_else(|| common.kubeconfig.as_ref().map(PathBuf::from)),
-        context: common.kube_context.clone(),
-        namespace: common.namespace.clone(),
-    };
+    let settings = parts::kube_settings(common, kubeconfig.as_ref());
     let sweep = Sweep::find(mode.sweep, &settings).await?;
     let mut policy = mode.policy;
     policy.pods.watched = sweep.is_some();
@@ -80,25 +73,13 @@ pub async fn run(
         reviews: client(Arc::new(|| true)),
         sweep: client(Arc::new(move || fence.is_open())),
     });
-    let (watched_sender, watched) = mpsc::channel(WATCH_QUEUE);
-    let (control_sender, control) = mpsc::channel(4);
-    let (events, namespace) = match &sweep {
-        Some(sweep) => {
-            let wanted = Arc::new(policy.wanted_metadata());
-            for kind in Reconciler::kinds(&policy) {
-                let (client, sender) = (sweep.client.clone(), watched_sender.clone());
-                tokio::spawn(kubernetes::watch(client, kind, wanted.clone(), sender));
-            }
-            let (client, namespace) = (sweep.client.clone(), sweep.namespace.clone());
-            tokio::spawn(watch_control(
-                client,
-                namespace.clone(),
-                control_sender,
-                tell_of_control,
-            ));
-            (publisher(sweep), namespace)
-        }
-        None => (EventPublisher::silent(), String::new()),
+    let (heard, events, namespace) = match &sweep {
+        Some(Sweep { client, namespace }) => (
+            Heard::by_watching(client, &policy, namespace),
+            parts::publisher(client),
+            namespace.clone(),
+        ),
+        None => (Heard::nothing(), EventPublisher::silent(), String::new()),
     };
     let client = sweep.map(|s| s.client);
     let intake = front.open(&policy, metrics.clone(), LookUps::new(client));
@@ -107,8 +88,8 @@ pub async fn run(
         machine: Reconciler::new(policy, nonce()),
         server,
         kube: None,
-        watched,
-        control,
+        watched: heard.watched,
+        control: heard.control,
         candidacy,
         intake: Some(intake),
         signals,
@@ -118,15 +99,6 @@ pub async fn run(
         log_file,
     };
     driver.run().await
-}
-
-fn publisher(sweep: &Sweep) -> EventPublisher {
-    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| "k8s-workload-registrar".into());
-    let (events, publishing) = EventPublisher::new(sweep.client.clone(), instance, |why| {
-        warn!(reason = why, "No Event");
-    });
-    tokio::spawn(publishing);
-    events
 }
 
 /// What the sweep needs.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use registrar_adapters::{
     config::Common,
-    kubernetes::{self, KubeSettings, Watched},
+    kubernetes::{self, Watched},
     spire::SpireServer,
 };
 use registrar_core::{
@@ -18,23 +18,12 @@ use registrar_core::{
 use tokio::sync::mpsc;
 
 use super::{Collected, Warning, keep_others};
-use crate::{progress::Progress, run::server};
+use crate::{parts::kube_settings, progress::Progress, run::server};
 
 /// Watch events on their way.
 const WATCH_QUEUE: usize = 1024;
 /// How long the API server may be silent in the middle of a list.
 const SILENCE: Duration = Duration::from_secs(60);
-
-/// How the API server is reached.
-pub fn kube_settings(common: &Common, kubeconfig: Option<&PathBuf>) -> KubeSettings {
-    KubeSettings {
-        kubeconfig: kubeconfig
-            .cloned()
-            .or_else(|| common.kubeconfig.as_ref().map(PathBuf::from)),
-        context: common.kube_context.clone(),
-        namespace: common.namespace.clone(),
-    }
-}
 
 /// Reads everything that a plan needs, and `keep`s of the server's entries what else is asked for.
 ///

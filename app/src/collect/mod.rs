@@ -3,7 +3,7 @@
 mod live;
 mod offline;
 
-pub use live::{check_trust_domain, kube_settings, list_failed, live, server_failed};
+pub use live::{check_trust_domain, list_failed, live, server_failed};
 pub use offline::{entries_of, offline};
 
 use anyhow::Context;

@@ -19,7 +19,8 @@ use registrar_core::{
 };
 
 use crate::{
-    collect::{check_trust_domain, in_the_way, kube_settings, list_failed, server_failed},
+    collect::{check_trust_domain, in_the_way, list_failed, server_failed},
+    parts::kube_settings,
     run::server,
 };
 
