@@ -32,7 +32,8 @@ impl KeyAlgorithm {
             "ec-p256" => Ok(KeyAlgorithm::EcP256),
             "ec-p384" => Ok(KeyAlgorithm::EcP384),
             "rsa-2048" | "rsa-4096" | "ec-p224" | "ec-p521" => Err(format!(
-                "keys of type {name:?} are not made here; use \"ec-p256\" or \"ec-p384\""
+                "keys of type {name:?} are not made here, because the cryptography in this program makes none: use \
+                 \"ec-p256\" or \"ec-p384\", or make key and certificate with another tool; RSA keys are served as well"
             )),
             _ => Err(format!(
                 "{name:?} is no type of key; use \"ec-p256\" or \"ec-p384\""

@@ -101,11 +101,13 @@ fn names_that_could_not_be_objects_are_refused() {
         let error = generate(&odd).expect_err("refused");
         assert!(error.contains("no DNS label"), "{name:?}: {error}");
     }
-    assert!(
-        KeyAlgorithm::parse("rsa-2048")
-            .expect_err("not made here")
-            .contains("ec-p256")
-    );
+    for original in ["rsa-2048", "rsa-4096", "ec-p224", "ec-p521"] {
+        let error = KeyAlgorithm::parse(original).expect_err("not made here");
+        assert!(
+            error.contains(original) && error.contains("ec-p256") && error.contains("another tool"),
+            "{error}"
+        );
+    }
     assert!(
         KeyAlgorithm::parse("dsa")
             .expect_err("none")
