@@ -26,6 +26,9 @@ use crate::{
 const OUTAGE_PATIENCE: Duration = Duration::from_secs(2);
 /// Pods of one name that are expected at a time.
 const EXPECTED_AT_MOST: usize = 8;
+/// How long the entry of a former process' review waits for its pod: that process is gone, its answer was given, and all
+/// that may be under way is the API server's own write.
+const FORMER_REVIEW: Duration = Duration::from_secs(5);
 /// Until a pod that could not be looked up is looked up again.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
 
@@ -198,8 +201,14 @@ impl Reconciler {
         let grace = self.policy.pods.orphan_grace;
         let keep_until = match self.reviews.unix_at_zero {
             Some(zero) if !self.scan.has_completed() && entry.created_at > 0 => {
-                let since_zero = entry.created_at - zero + grace.as_secs() as i64 + 1;
-                Duration::from_secs(since_zero.max(0) as u64).min(now + grace)
+                let age_at_zero = zero - entry.created_at;
+                let longest = if age_at_zero > 0 {
+                    FORMER_REVIEW
+                } else {
+                    grace
+                };
+                let since_zero = grace.as_secs() as i64 + 1 - age_at_zero;
+                Duration::from_secs(since_zero.max(0) as u64).min(now + longest)
             }
             _ => now + grace,
         };
