@@ -36,8 +36,8 @@ impl<S> Accept<TcpStream, S> for AtMost {
             stream.set_nodelay(true)?;
             Ok((
                 Counted {
-                    stream,
                     _permit: permit,
+                    stream,
                 },
                 service,
             ))
@@ -49,8 +49,9 @@ impl<S> Accept<TcpStream, S> for AtMost {
 /// A connection that counts as long as it lives.
 #[derive(Debug)]
 pub(super) struct Counted {
-    stream: TcpStream,
+    // Dropped first: when the client sees the end of the connection, there is room for another one.
     _permit: OwnedSemaphorePermit,
+    stream: TcpStream,
 }
 
 impl AsyncRead for Counted {

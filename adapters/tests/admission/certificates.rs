@@ -1,9 +1,17 @@
 //! Certificates in files: what can be wrong with them, and their exchange.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use registrar_adapters::admission::{
-    CertificateFiles, Endpoints, Limits, News, ServingCertificate, serve,
+    CertificateFiles, Clients, Endpoints, Limits, News, ServingCertificate, Tls, serve,
 };
 use tokio::{net::TcpListener, sync::mpsc};
 
@@ -196,7 +204,7 @@ async fn certificates_are_exchanged_under_load_and_half_written_ones_are_not() {
     tokio::spawn(watching);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     server.address = listener.local_addr().expect("an address");
-    let endpoints = Endpoints::new().at("/validate", Arc::new(Admits(Duration::ZERO)));
+    let endpoints = Endpoints::new().at("/validate", Arc::new(Admits));
     tokio::spawn(serve(
         listener,
         tls,
@@ -206,16 +214,24 @@ async fn certificates_are_exchanged_under_load_and_half_written_ones_are_not() {
         std::future::pending(),
     ));
     let server = Arc::new(server);
+    let exchanged = Arc::new(AtomicBool::new(false));
     let load = tokio::spawn({
-        let server = server.clone();
+        let (server, exchanged) = (server.clone(), exchanged.clone());
         async move {
-            // 50 reviews a second, each on a connection of its own.
-            for n in 0..250 {
+            // 50 reviews a second, each on a connection of its own, until the new certificate has been served for a while.
+            let mut turn = tokio::time::interval(Duration::from_millis(20));
+            let (mut before, mut after) = (0, 0);
+            while after < 50 {
+                turn.tick().await;
                 let answer = server.talk(post(REVIEW).as_bytes()).await;
-                let answer = answer.unwrap_or_else(|e| panic!("review {n}: {e}"));
-                assert!(answer.ends_with(ADMITTED), "review {n}: {answer}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                let answer = answer.unwrap_or_else(|e| panic!("review {before} + {after}: {e}"));
+                assert!(answer.ends_with(ADMITTED), "review {before}: {answer}");
+                match exchanged.load(Ordering::SeqCst) {
+                    true => after += 1,
+                    false => before += 1,
+                }
             }
+            before
         }
     });
     let shown = async || {
@@ -242,6 +258,7 @@ async fn certificates_are_exchanged_under_load_and_half_written_ones_are_not() {
     assert_eq!(shown().await, vec![der(&first)]);
     // Then the whole of it: the certificate first, its key a moment later.
     write(dir.path(), &second, &server.ca.certificate);
+    let written = Instant::now();
     loop {
         match news.recv().await.expect("told") {
             News::Exchanged => break,
@@ -249,7 +266,11 @@ async fn certificates_are_exchanged_under_load_and_half_written_ones_are_not() {
         }
     }
     assert_eq!(shown().await, vec![der(&second)]);
-    load.await.expect("no review fails");
+    exchanged.store(true, Ordering::SeqCst);
+    let took = written.elapsed();
+    let before = load.await.expect("no review fails");
+    assert!(before > 0, "there was a load");
+    eprintln!("served {took:?} after it was written; {before} reviews before, 50 after");
 }
 
 #[test]
@@ -258,4 +279,13 @@ fn certificates_from_memory_are_checked_as_those_from_files() {
     let (a, b) = (ca.issue(Made::Server), ca.issue(Made::Server));
     let error = ServingCertificate::from_pem(named("a", &a.certificate), named("b", &b.key));
     assert!(error.is_err());
+}
+
+/// What `generate-config` does not make, and the original's did.
+#[test]
+fn an_rsa_key_of_another_tool_is_served() {
+    let whole = include_str!("rsa.pem");
+    let serving = ServingCertificate::from_pem(named("a", whole), named("b", whole));
+    let serving = serving.unwrap_or_else(|e| panic!("{e}"));
+    Tls::new(&serving, &Clients::Any).expect("served");
 }

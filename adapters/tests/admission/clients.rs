@@ -1,7 +1,5 @@
 //! Who is let in.
 
-use std::time::Duration;
-
 use registrar_adapters::admission::Limits;
 
 use crate::pki::{ADMITTED, Ca, Made, REVIEW, Running, post};
@@ -40,7 +38,7 @@ async fn a_client_without_a_certificate_or_with_a_wrong_one_is_refused_in_the_ha
 
 #[tokio::test]
 async fn without_verification_anyone_is_answered() {
-    let server = Running::with(Limits::default(), Duration::ZERO, true).await;
+    let server = Running::with(Limits::default(), true).await;
     let answer = server
         .talk_as(None, post(REVIEW).as_bytes())
         .await

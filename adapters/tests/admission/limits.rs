@@ -1,9 +1,13 @@
 //! What clients may use up, and how the server ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use registrar_adapters::admission::Limits;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use async_trait::async_trait;
+use registrar_adapters::admission::{AdmissionRequest, Limits, Validator, Verdict};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Semaphore,
+};
 
 use crate::pki::{ADMITTED, REVIEW, Running, post};
 
@@ -31,7 +35,7 @@ async fn a_body_of_8_mib_is_read_and_one_byte_more_is_refused() {
         body_within: Duration::from_secs(60),
         ..Limits::default()
     };
-    let server = Running::with(patient, Duration::ZERO, false).await;
+    let server = Running::with(patient, false).await;
     let largest = Limits::default().body;
     let filled = |size: usize| format!("{REVIEW}{}", " ".repeat(size - REVIEW.len()));
     let answer = server
@@ -53,7 +57,7 @@ async fn a_body_of_8_mib_is_read_and_one_byte_more_is_refused() {
 
 #[tokio::test]
 async fn a_header_that_comes_slowly_costs_its_own_connection_only() {
-    let server = Running::with(impatient(), Duration::ZERO, false).await;
+    let server = Running::with(impatient(), false).await;
     let mut slow = server
         .connect(Some(&server.client), &[])
         .await
@@ -74,7 +78,7 @@ async fn a_header_that_comes_slowly_costs_its_own_connection_only() {
 
 #[tokio::test]
 async fn a_body_that_comes_slowly_is_answered_with_408() {
-    let server = Running::with(impatient(), Duration::ZERO, false).await;
+    let server = Running::with(impatient(), false).await;
     let whole = post(REVIEW);
     let begun = &whole.as_bytes()[..whole.len() - 10];
     let answer = server.talk(begun).await.expect("answered");
@@ -105,7 +109,7 @@ async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
         connections: 2,
         ..impatient()
     };
-    let server = Running::with(limits, Duration::ZERO, false).await;
+    let server = Running::with(limits, false).await;
     let mut kept = Vec::new();
     for _ in 0..2 {
         kept.push(
@@ -119,19 +123,36 @@ async fn connections_beyond_the_limit_are_closed_and_the_others_served() {
         server.connect(Some(&server.client), &[]).await.is_err(),
         "one too many"
     );
-    kept.clear();
-    for _ in 0..200 {
-        if server.talk(post(REVIEW).as_bytes()).await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    // The server's own end of a connection tells that it counts no more.
+    for mut stream in kept {
+        stream.shutdown().await.expect("said good-bye");
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        answers(&server).await;
     }
-    panic!("closed connections make room");
+}
+
+/// Tells when a review has come, and answers it when it may.
+struct Held {
+    come: Semaphore,
+    may: Semaphore,
+}
+
+#[async_trait]
+impl Validator for Held {
+    async fn validate(&self, _: AdmissionRequest) -> Verdict {
+        self.come.add_permits(1);
+        let _turn = self.may.acquire().await.expect("never closed");
+        Verdict::allowed()
+    }
 }
 
 #[tokio::test]
 async fn requests_under_way_are_answered_before_the_end() {
-    let mut server = Running::with(Limits::default(), Duration::from_millis(500), false).await;
+    let held = Arc::new(Held {
+        come: Semaphore::new(0),
+        may: Semaphore::new(0),
+    });
+    let mut server = Running::serving(Limits::default(), held.clone(), false).await;
     let mut stream = server
         .connect(Some(&server.client), &[])
         .await
@@ -140,10 +161,14 @@ async fn requests_under_way_are_answered_before_the_end() {
         .write_all(post(REVIEW).as_bytes())
         .await
         .expect("sent");
-    // Until the request has been read.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let _come = held.come.acquire().await.expect("never closed");
     let stop = server.stop.take().expect("not stopped yet");
     stop.send(()).expect("it listens");
+    // It takes nothing new: the connection is refused, or closed without a word.
+    while server.connect(Some(&server.client), &[]).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    held.may.add_permits(1);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -6,3 +6,4 @@ mod clients;
 mod generated;
 mod limits;
 mod pki;
+mod sockets;

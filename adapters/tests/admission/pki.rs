@@ -1,6 +1,6 @@
 //! Certificates to test with.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
 use rcgen::{
@@ -86,13 +86,12 @@ pub fn named<'a>(name: &'a str, text: &'a str) -> Named<'a> {
     }
 }
 
-/// Admits everything, after a pause.
-pub struct Admits(pub Duration);
+/// Admits everything.
+pub struct Admits;
 
 #[async_trait]
 impl Validator for Admits {
     async fn validate(&self, _: AdmissionRequest) -> Verdict {
-        tokio::time::sleep(self.0).await;
         Verdict::allowed()
     }
 }
@@ -107,7 +106,11 @@ pub struct Running {
 }
 
 impl Running {
-    pub async fn with(limits: Limits, pause: Duration, anyone: bool) -> Self {
+    pub async fn with(limits: Limits, anyone: bool) -> Self {
+        Self::serving(limits, Arc::new(Admits), anyone).await
+    }
+
+    pub async fn serving(limits: Limits, validator: Arc<dyn Validator>, anyone: bool) -> Self {
         let ca = Ca::new("test CA");
         let pair = ca.issue(Made::Server);
         let serving = ServingCertificate::from_pem(
@@ -123,7 +126,7 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
-        let endpoints = Endpoints::new().at("/validate", Arc::new(Admits(pause)));
+        let endpoints = Endpoints::new().at("/validate", validator);
         let stopped = async {
             let _ = stopped.await;
         };
@@ -138,7 +141,19 @@ impl Running {
     }
 
     pub async fn usual() -> Self {
-        Self::with(Limits::default(), Duration::ZERO, false).await
+        Self::with(Limits::default(), false).await
+    }
+
+    /// Sends these bytes, says that there will be no more, and reads what comes back, if anything does.
+    pub async fn talk_and_close(&self, bytes: &[u8]) -> String {
+        let stream = self.connect(Some(&self.client), &[]).await;
+        let mut stream = stream.expect("connected");
+        // The server may have closed already.
+        let _ = stream.write_all(bytes).await;
+        let _ = stream.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// A connection, with this client certificate or none.
