@@ -2,6 +2,7 @@
 //! a garbled one. It speaks plain HTTP to the registrar and is the cluster's administrator to the API server.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -29,6 +30,10 @@ pub enum Fault {
     Lost,
     /// It gets through, and is never answered.
     Unanswered,
+    /// A watch: each of its lines twice.
+    Twice,
+    /// A list: the answer that the same request had the last time, if it had one.
+    Stale,
 }
 
 /// Which requests: all whose path and query contain `containing`.
@@ -46,6 +51,8 @@ struct Proxied {
     cuts: watch::Sender<u64>,
     /// How many requests met a fault.
     met: Mutex<usize>,
+    /// The last answer to each list.
+    lists: Mutex<BTreeMap<String, Bytes>>,
 }
 
 /// A running proxy; it ends with the runtime.
@@ -66,6 +73,7 @@ impl ApiProxy {
             rules: Mutex::default(),
             cuts: watch::Sender::new(0),
             met: Mutex::default(),
+            lists: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -76,21 +84,17 @@ impl ApiProxy {
         Ok(Self { proxied, address })
     }
 
+    /// Where it listens, on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Writes a kubeconfig that leads here.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn kubeconfig(&self, dir: &Path) -> anyhow::Result<PathBuf> {
-        let path = dir.join(format!("kubeconfig-proxy-{}", self.address.port()));
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
-             clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}]\n\
-             users: [{{name: u, user: {{}}}}]\n\
-             contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n",
-            self.address
-        );
-        std::fs::write(&path, text)?;
-        Ok(path)
+        plain_kubeconfig(dir, self.port())
     }
 
     /// From now on, requests whose path and query contain `containing`, and not `but_not`, meet this fault.
@@ -119,6 +123,22 @@ impl ApiProxy {
     }
 }
 
+/// Writes a kubeconfig of an API server that speaks plain HTTP on this port.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn plain_kubeconfig(dir: &Path, port: u16) -> anyhow::Result<PathBuf> {
+    let path = dir.join(format!("kubeconfig-proxy-{port}"));
+    let text = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+         clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\n\
+         users: [{{name: u, user: {{}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n"
+    );
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
 impl Proxied {
     fn fault_for(&self, request: &Request<Body>) -> Option<Fault> {
         let target = request.uri().to_string();
@@ -137,6 +157,16 @@ impl Proxied {
 
     fn meet(&self) {
         *self.met.lock().expect("not poisoned") += 1;
+    }
+
+    fn remember(&self, target: String, list: Bytes) {
+        let mut lists = self.lists.lock().expect("not poisoned");
+        lists.insert(target, list);
+    }
+
+    fn last_time(&self, target: &str) -> Option<Bytes> {
+        let lists = self.lists.lock().expect("not poisoned");
+        lists.get(target).cloned()
     }
 }
 
@@ -159,6 +189,9 @@ async fn forward(State(proxied): State<Arc<Proxied>>, mut request: Request<Body>
     let body = axum::body::to_bytes(body, 16 << 20)
         .await
         .unwrap_or_default();
+    let target = parts.uri.to_string();
+    let is_watch = target.contains("watch=");
+    let is_list = parts.method == http::Method::GET && target.contains('?') && !is_watch;
     let request = Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     let response = match proxied.client.send(request).await {
         Ok(response) => response,
@@ -171,14 +204,29 @@ async fn forward(State(proxied): State<Arc<Proxied>>, mut request: Request<Body>
     let (mut parts, body) = response.into_parts();
     let body = Body::new(body);
     let body = match fault {
+        None if is_list => {
+            parts.headers.remove(header::TRANSFER_ENCODING);
+            match axum::body::to_bytes(body, 64 << 20).await {
+                Ok(whole) => {
+                    proxied.remember(target, whole.clone());
+                    Body::from(whole)
+                }
+                Err(error) => return answer(502, Body::from(error.to_string())),
+            }
+        }
         None => until_cut(body, proxied.cuts.subscribe()),
+        Some(Fault::Twice) if is_watch => twice(until_cut(body, proxied.cuts.subscribe())),
+        Some(Fault::Twice) => until_cut(body, proxied.cuts.subscribe()),
         Some(fault) => {
             parts.headers.remove(header::CONTENT_LENGTH);
             parts.headers.remove(header::TRANSFER_ENCODING);
             let whole = axum::body::to_bytes(body, 64 << 20)
                 .await
                 .unwrap_or_default();
-            spoilt(&whole, fault)
+            match fault {
+                Fault::Stale if is_list => Body::from(proxied.last_time(&target).unwrap_or(whole)),
+                fault => spoilt(&whole, fault),
+            }
         }
     };
     Response::from_parts(parts, body)
@@ -199,11 +247,35 @@ fn broken() -> std::io::Error {
 fn spoilt(whole: &Bytes, fault: Fault) -> Body {
     match fault {
         Fault::Garbled(change) => Body::from(change(&String::from_utf8_lossy(whole))),
+        Fault::Twice | Fault::Stale => Body::from(whole.clone()),
         Fault::Cut | Fault::Status(_) | Fault::Lost | Fault::Unanswered => {
             let half = Ok(whole.slice(..whole.len() / 2));
             Body::from_stream(futures::stream::iter([half, Err(broken())]))
         }
     }
+}
+
+/// The body with each of its lines twice.
+fn twice(body: Body) -> Body {
+    let begin = (body.into_data_stream(), Vec::new());
+    Body::from_stream(futures::stream::try_unfold(
+        begin,
+        async |(mut parts, mut begun): (_, Vec<u8>)| {
+            while let Some(part) = StreamExt::next(&mut parts).await {
+                begun.extend_from_slice(&part?);
+                let Some(end) = begun.iter().rposition(|b| *b == b'\n') else {
+                    continue;
+                };
+                let rest = begun.split_off(end + 1);
+                let doubled: Vec<u8> = begun
+                    .split_inclusive(|b| *b == b'\n')
+                    .flat_map(|line| [line, line].concat())
+                    .collect();
+                return Ok::<_, axum::Error>(Some((Bytes::from(doubled), (parts, rest))));
+            }
+            Ok(None)
+        },
+    ))
 }
 
 /// The body, until all streams are cut; then the connection breaks, so that nobody takes it for whole.

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod dynamic;
 pub mod entries;
+pub mod fate;
 pub mod process;
 pub mod proxy;
 pub mod registrar;

@@ -1,7 +1,10 @@
 //! Webhook mode, on an API server that asks it with its client certificate.
 
 mod bad_start;
+mod certificates;
+mod drain;
 mod outages;
+mod replicas;
 mod reviews;
 mod sweep;
 mod unwatched;
