@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::{CallId, Drift, Fact, Now, Reconciler, flight::Flight, mirror::Change, queue::Urgency};
 use crate::{
     cluster::Kind,
-    entry::RegisteredEntry,
+    entry::{EntryId, RegisteredEntry},
     ports::SpireCall,
     rules::{Foreign, Ownership, Subject},
     spiffe::TrustDomain,
@@ -253,18 +253,26 @@ impl Reconciler {
         }
         let after = self.mirror.get(&id).map(|r| &r.entry);
         if !busy && !same_where_managed(before.as_ref(), after) {
+            self.drifted(&subject, id, drift);
+        }
+        let urgency = self.floor(&subject);
+        self.queue.mark(&subject, urgency, now);
+    }
+
+    /// Tells a difference that nobody should have made. Of what a leader before us wrote, the mirror knows only what it
+    /// reads: until it was read since we lead, every write of that leader is a difference.
+    fn drifted(&mut self, subject: &Subject, id: EntryId, drift: Drift) {
+        if self.leading && self.scan.fresh {
             self.facts.push(Fact::Drifted {
                 subject: subject.clone(),
                 id,
                 drift,
             });
         }
-        let urgency = self.floor(&subject);
-        self.queue.mark(&subject, urgency, now);
     }
 
     /// An entry of the mirror is not on the server any more, or not ours any more.
-    fn lost(&mut self, now: Now, id: &crate::entry::EntryId, drift: Drift) {
+    fn lost(&mut self, now: Now, id: &EntryId, drift: Drift) {
         let stamp = self.stamp;
         let Some(record) = self.mirror.get(id) else {
             return;
@@ -279,11 +287,7 @@ impl Reconciler {
         let subject = record.subject.clone();
         self.mirror.remove(id, stamp);
         self.breaker.pardon(id);
-        self.facts.push(Fact::Drifted {
-            subject: subject.clone(),
-            id: id.clone(),
-            drift,
-        });
+        self.drifted(&subject, id.clone(), drift);
         let urgency = self.urgency_of(&subject);
         self.queue.mark(&subject, urgency, now);
     }

@@ -5,3 +5,4 @@ mod order;
 mod outcomes;
 mod rig;
 mod seen;
+mod standby;
