@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use registrar_core::{
-    cluster::{Kind, Object, ObjectKey, PodSnapshot, Uid},
+    cluster::{Kind, Metadata, Object, ObjectKey, PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry},
     policy::Policy,
     ports::{Failure, FailureClass, SpireCall},
@@ -35,8 +35,8 @@ fn pod(name: &str, uid: &str) -> PodSnapshot {
         uid: Uid::new(uid),
         node_name: None,
         service_account: Some("blog".into()),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        labels: Metadata::new(),
+        annotations: Metadata::new(),
         pod_ips: Box::new([]),
         mirror: false,
         terminating: false,

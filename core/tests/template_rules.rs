@@ -1,9 +1,9 @@
 //! What templates make of pods: SPIFFE IDs and DNS names of crd mode.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use registrar_core::{
-    cluster::{EndpointSnapshot, EndpointsSnapshot, PodSnapshot, Uid},
+    cluster::{EndpointSnapshot, EndpointsSnapshot, Metadata, PodSnapshot, Uid},
     policy::{DnsPolicy, IdentitySource, Policy},
     rules::{Decision, Problem, SkipReason, Template, pod_dns_names, pod_path, template::Context},
 };
@@ -16,8 +16,8 @@ fn pod() -> PodSnapshot {
         node_name: Some("test-node".into()),
         service_account: Some("serviceAccount".into()),
         hostname: Some("hostname".into()),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        labels: Metadata::new(),
+        annotations: Metadata::new(),
         pod_ips: Box::default(),
         mirror: false,
         terminating: false,

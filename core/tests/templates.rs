@@ -1,9 +1,9 @@
 //! Templates do what Go's own `text/template` does, and none of them is dangerous.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use registrar_core::{
-    cluster::{PodSnapshot, Uid},
+    cluster::{Metadata, PodSnapshot, Uid},
     rules::template::{Context, MAX_OUTPUT, MAX_TEMPLATE, Phase, Template, TemplateError},
 };
 
@@ -20,8 +20,8 @@ fn pod(values: [&str; 6]) -> PodSnapshot {
         node_name: some(node),
         service_account: some(account),
         hostname: some(hostname),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        labels: Metadata::new(),
+        annotations: Metadata::new(),
         pod_ips: Box::default(),
         mirror: false,
         terminating: false,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use registrar_core::{
-    cluster::{PodSnapshot, Uid},
+    cluster::{Metadata, PodSnapshot, Uid},
     entry::DnsName,
     rules::{
         Template,
@@ -121,8 +121,8 @@ fn made_up_pod() -> PodSnapshot {
         node_name: Some(value.clone()),
         service_account: Some(value.clone()),
         hostname: Some(value),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        labels: Metadata::new(),
+        annotations: Metadata::new(),
         pod_ips: Box::default(),
         mirror: false,
         terminating: false,

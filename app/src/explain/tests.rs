@@ -183,7 +183,7 @@ fn a_disabled_namespace() {
 #[test]
 fn no_annotation_and_no_label() {
     let mut case = Case::new();
-    case.pod.annotations.clear();
+    case.pod.annotations = Default::default();
     says(
         case.fault(),
         "no annotation",

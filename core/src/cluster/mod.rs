@@ -1,13 +1,15 @@
 //! Snapshots of Kubernetes objects: only the fields that the rules read, so that a hundred thousand pods fit in memory.
 
+mod metadata;
 mod spiffe_id;
 
+pub use metadata::Metadata;
 pub use spiffe_id::{
     AppliedFields, Condition, Controller, NODE_UID_LABEL, POD_UID_LABEL, SPIFFE_ID_API_VERSION,
     SPIFFE_ID_FINALIZER, SpiffeIdSelector, SpiffeIdSnapshot, SpiffeIdSpec, SpiffeIdStatus,
 };
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use crate::intern::Interner;
 
@@ -93,9 +95,6 @@ impl fmt::Debug for ObjectKey {
         write!(f, "{self}")
     }
 }
-
-/// The labels or annotations that the policy asks for ([`crate::policy::Policy::wanted_metadata`]); others are not kept.
-pub type Metadata = BTreeMap<Arc<str>, Arc<str>>;
 
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Eq)]

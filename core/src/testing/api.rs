@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     cluster::Kind,
     cluster::{
-        AppliedFields, Controller, Object, ObjectKey, SPIFFE_ID_FINALIZER, SpiffeIdSnapshot,
-        SpiffeIdSpec, SpiffeIdStatus, Uid,
+        AppliedFields, Controller, Metadata, Object, ObjectKey, SPIFFE_ID_FINALIZER,
+        SpiffeIdSnapshot, SpiffeIdSpec, SpiffeIdStatus, Uid,
     },
     ports::{
         AppliedResource, Definition, Failure, FailureClass, KubeAnswer, KubeCall, KubeReply,
@@ -103,7 +103,7 @@ impl ModelApi {
             deleting: false,
             finalizers: Arc::new([]),
             controller: None,
-            labels: BTreeMap::new(),
+            labels: Metadata::new(),
             applied: None,
             service_names: Default::default(),
             spec: Ok(Arc::new(spec)),

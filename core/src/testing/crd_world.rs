@@ -10,7 +10,7 @@ use std::{
 use super::{Fault, Identity, ModelServer, Seen, api::ModelApi};
 use crate::{
     cluster::{
-        Kind, NODE_UID_LABEL, NodeSnapshot, Object, ObjectKey, PodSnapshot, SPIFFE_ID_FINALIZER,
+        Kind, Metadata, NODE_UID_LABEL, NodeSnapshot, Object, ObjectKey, PodSnapshot, SPIFFE_ID_FINALIZER,
         SpiffeIdSelector, SpiffeIdSnapshot, SpiffeIdSpec, Uid,
     },
     entry::{EntryId, RegisteredEntry},
@@ -188,7 +188,7 @@ impl CrdWorld {
                 let node = NodeSnapshot {
                     name: "node-0".into(),
                     uid: Uid::new(format!("uid-{}", self.uids)),
-                    annotations: BTreeMap::new(),
+                    annotations: Metadata::new(),
                 };
                 self.node = Some(node.clone());
                 self.unseen.push(Event::Applied(Object::Node(node)));
@@ -268,8 +268,8 @@ impl CrdWorld {
             node_name: Some("node-0".into()),
             hostname: None,
             service_account: Some("sa".into()),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            labels: Metadata::new(),
+            annotations: Metadata::new(),
             pod_ips: Box::new([]),
             mirror: false,
             terminating: false,
@@ -283,8 +283,9 @@ impl CrdWorld {
         };
         if let IdentitySource::Annotation(key) = &self.policy.pods.identity {
             pod.annotations.remove(key);
-            pod.annotations
-                .extend(value.map(|v| (key.clone(), Arc::from(v))));
+            if let Some(value) = value {
+                pod.annotations.insert(key.clone(), value.into());
+            }
         }
         let pod = pod.clone();
         self.unseen.push(Event::Applied(Object::Pod(pod)));
@@ -671,7 +672,7 @@ fn bare_resource(spec: SpiffeIdSpec) -> SpiffeIdSnapshot {
         deleting: false,
         finalizers: Arc::new([]),
         controller: None,
-        labels: BTreeMap::new(),
+        labels: Metadata::new(),
         applied: None,
         service_names: Default::default(),
         spec: Ok(Arc::new(spec)),

@@ -1,6 +1,6 @@
 //! Strategies for property tests: objects as a cluster has them, and as a hostile tenant writes them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use proptest::{option::weighted, prelude::*};
 
@@ -71,7 +71,7 @@ pub fn addresses() -> impl Strategy<Value = Box<str>> {
 fn metadata() -> impl Strategy<Value = Metadata> {
     (weighted(0.8, identities()), weighted(0.3, federations())).prop_map(
         |(identity, federation)| {
-            let mut metadata = BTreeMap::new();
+            let mut metadata = Metadata::new();
             if let Some(identity) = identity {
                 metadata.insert(IDENTITY_KEY.into(), identity);
             }

@@ -16,7 +16,7 @@ use std::{
 
 use super::ModelServer;
 use crate::{
-    cluster::{Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
+    cluster::{Kind, Metadata, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
     policy::{FEDERATES_WITH, IdentitySource, NodePolicy, Policy},
     ports::{Failure, FailureClass, SpireCall},
@@ -213,8 +213,8 @@ impl World {
             node_name: None,
             hostname: None,
             service_account: Some("sa".into()),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            labels: Metadata::new(),
+            annotations: Metadata::new(),
             pod_ips: Box::new([]),
             mirror: false,
             terminating: false,
@@ -277,7 +277,7 @@ impl World {
                 let node = self.nodes.entry(n).or_insert(NodeSnapshot {
                     name: format!("node-{n}").into(),
                     uid,
-                    annotations: BTreeMap::new(),
+                    annotations: Metadata::new(),
                 });
                 self.unseen.push(Event::Applied(Object::Node(node.clone())));
             }
@@ -318,12 +318,8 @@ impl World {
         }
     }
 
-    fn annotations(
-        &self,
-        identity: Identity,
-        federates: Option<u8>,
-    ) -> BTreeMap<Arc<str>, Arc<str>> {
-        let mut annotations = BTreeMap::new();
+    fn annotations(&self, identity: Identity, federates: Option<u8>) -> Metadata {
+        let mut annotations = Metadata::new();
         let value = match identity {
             Identity::None => None,
             Identity::Legal(n) => Some(format!("team/{n}")),
@@ -588,7 +584,7 @@ impl World {
 /// What a machine sees that takes an illegal value for none.
 fn forget_hold(event: &mut Event) {
     if let Event::Applied(Object::Pod(pod)) = event {
-        pod.annotations.retain(|_, value| &**value != ILLEGAL);
+        pod.annotations.retain(|_, value| value != ILLEGAL);
     }
 }
 
