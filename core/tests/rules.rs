@@ -96,7 +96,7 @@ fn entry(decision: Decision) -> Arc<Entry> {
 }
 
 fn selectors(entry: &Entry) -> Vec<String> {
-    entry.selectors.iter().map(ToString::to_string).collect()
+    entry.selectors.iter().map(|s| s.to_string()).collect()
 }
 
 #[test]

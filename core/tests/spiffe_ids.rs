@@ -68,7 +68,7 @@ fn a_nodes_spiffe_id_asks_for_the_nodes_entry() {
         annotations: Metadata::new(),
     };
     let (wanted, _) = registered(decide_node(&policy(), &node, &Bundles::default()));
-    let selectors: Vec<String> = wanted.selectors.iter().map(ToString::to_string).collect();
+    let selectors: Vec<String> = wanted.selectors.iter().map(|s| s.to_string()).collect();
     assert_eq!(
         selectors,
         ["k8s_psat:cluster:demo", "k8s_psat:agent_node_uid:node-uid"],
@@ -108,7 +108,7 @@ fn selectors_come_in_the_originals_order_and_none_twice() {
         &resource(spec),
         &Bundles::default(),
     ));
-    let selectors: Vec<String> = entry.selectors.iter().map(ToString::to_string).collect();
+    let selectors: Vec<String> = entry.selectors.iter().map(|s| s.to_string()).collect();
     assert_eq!(
         selectors,
         [

@@ -20,7 +20,7 @@ fn first_segment(path: &str) -> &str {
 fn check_entry(namespace: &str, entry: &registrar_core::entry::Entry) {
     assert_eq!(entry.spiffe_id.trust_domain().as_str(), "example.org");
     assert_eq!(entry.parent_id.trust_domain().as_str(), "example.org");
-    let selectors: Vec<String> = entry.selectors.iter().map(ToString::to_string).collect();
+    let selectors: Vec<String> = entry.selectors.iter().map(|s| s.to_string()).collect();
     assert!(!selectors.is_empty());
     let ours = ["spire", "k8s-workload-registrar"];
     if namespace == "spire" {

@@ -180,9 +180,9 @@ async fn a_similar_entry_is_answered_with_the_one_that_is_there(s: &Server) {
     };
     assert_eq!(s.create(&first, &original).await, Outcome::Ok);
     // The same selectors in another order, other DNS names: still similar.
-    let turned: Vec<Selector> = wanted.selectors.iter().cloned().rev().collect();
+    let given: Vec<Selector> = wanted.selectors.iter().map(Selector::from).collect();
     let similar = Entry {
-        selectors: Selectors::new(turned),
+        selectors: Selectors::new(given.into_iter().rev()),
         ..wanted
     };
     match s.create(&id(), &similar).await {
@@ -197,7 +197,7 @@ async fn a_similar_entry_is_answered_with_the_one_that_is_there(s: &Server) {
 async fn a_subset_of_selectors_is_not_similar(s: &Server) {
     let whole = entry();
     let part = Entry {
-        selectors: Selectors::new(whole.selectors.iter().take(1).cloned()),
+        selectors: Selectors::new(whole.selectors.iter().take(1).map(Selector::from)),
         ..whole.clone()
     };
     assert_eq!(s.create(&id(), &whole).await, Outcome::Ok);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use registrar_core::{
     entry::{
-        DnsName, Entry, EntryId, Field, FieldMask, RegisteredEntry, Selector, Selectors,
-        shared_names, shared_text, shared_trust_domains,
+        DnsName, Entry, EntryId, Field, FieldMask, RegisteredEntry, Selector, SelectorRef,
+        Selectors, shared_names, shared_text, shared_trust_domains,
     },
     spiffe::{SpiffeError, SpiffeId, TrustDomain},
 };
@@ -87,10 +87,10 @@ pub fn entry(id: &EntryId, entry: &Entry) -> types::Entry {
     }
 }
 
-fn selector(selector: &Selector) -> types::Selector {
+fn selector(selector: SelectorRef<'_>) -> types::Selector {
     types::Selector {
-        r#type: selector.kind.to_string(),
-        value: selector.value.to_string(),
+        r#type: selector.kind.to_owned(),
+        value: selector.value.to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ pub use dns_name::{DnsName, DnsNameError};
 pub use fields::{Field, FieldMask};
 pub use id::{EntryId, EntryIdError, EntryIdPrefix};
 pub use registered::RegisteredEntry;
-pub use selector::{Selector, Selectors};
+pub use selector::{Selector, SelectorRef, Selectors};
 
 use std::{
     collections::BTreeSet,

@@ -105,7 +105,7 @@ impl FormerRoot {
                 "agent_node_uid" => &mut node,
                 _ => return None,
             };
-            if &*selector.kind != "k8s_psat" || std::mem::replace(seen, true) {
+            if selector.kind != "k8s_psat" || std::mem::replace(seen, true) {
                 return None;
             }
         }

@@ -64,7 +64,7 @@ fn node_of(policy: &Policy, entry: &RegisteredEntry) -> Option<Subject> {
     let mut uid = false;
     let mut cluster = false;
     for selector in entry.selectors.iter() {
-        if &*selector.kind != "k8s_psat" {
+        if selector.kind != "k8s_psat" {
             return None;
         }
         match selector.value.split_once(':')? {
@@ -88,7 +88,7 @@ fn node_of(policy: &Policy, entry: &RegisteredEntry) -> Option<Subject> {
 pub(super) fn pod_of(selectors: &Selectors) -> Option<Subject> {
     let mut found: [Option<&str>; PodSelector::ALL.len()] = Default::default();
     for selector in selectors.iter() {
-        if &*selector.kind != "k8s" {
+        if selector.kind != "k8s" {
             return None;
         }
         let (word, value) = selector.value.split_once(':')?;

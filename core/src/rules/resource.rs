@@ -16,7 +16,8 @@ use crate::{
 pub struct Tuple {
     spiffe_id: SpiffeId,
     parent_id: SpiffeId,
-    selectors: BTreeSet<Selector>,
+    /// In one order.
+    selectors: Selectors,
 }
 
 impl Tuple {
@@ -34,7 +35,7 @@ impl Tuple {
         Self {
             spiffe_id: spiffe_id.clone(),
             parent_id: parent_id.clone(),
-            selectors: selectors.iter().cloned().collect(),
+            selectors: selectors.sorted(),
         }
     }
 }
@@ -153,9 +154,9 @@ fn names_of(spec: &SpiffeIdSpec) -> (Vec<DnsName>, Vec<DroppedName>) {
 pub fn spec_of(entry: &Entry) -> SpiffeIdSpec {
     let mut selector = SpiffeIdSelector::default();
     for s in entry.selectors.iter() {
-        let (word, value) = s.value.split_once(':').unwrap_or((&s.value, ""));
+        let (word, value) = s.value.split_once(':').unwrap_or((s.value, ""));
         let value: Arc<str> = value.into();
-        match (&*s.kind, word) {
+        match (s.kind, word) {
             ("k8s_psat", "cluster") => selector.cluster = Some(value),
             ("k8s_psat", "agent_node_uid") => selector.agent_node_uid = Some(value),
             ("k8s", "pod-name") => selector.pod_name = Some(value),
@@ -163,7 +164,7 @@ pub fn spec_of(entry: &Entry) -> SpiffeIdSpec {
             ("k8s", "ns") => selector.namespace = Some(value),
             ("k8s", "sa") => selector.service_account = Some(value),
             ("k8s", "node-name") => selector.node_name = Some(value),
-            _ => selector.arbitrary.push(s.value.clone()),
+            _ => selector.arbitrary.push(s.value.into()),
         }
     }
     SpiffeIdSpec {
