@@ -1,31 +1,59 @@
-//! One copy of strings that many objects share: names of namespaces, nodes and service accounts, paths of parents.
+//! One copy of values that many objects share: names of namespaces, nodes and service accounts, SPIFFE IDs of accounts and
+//! of parents.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-/// Below this many strings a sweep is not worth it.
+/// Below this many values a sweep is not worth it.
 const FIRST_SWEEP: usize = 1024;
 
-/// The strings that are shared. Those that nobody else holds any more are swept out as the number grows.
-#[derive(Debug, Default)]
-pub(crate) struct Interner {
-    strings: BTreeSet<Arc<str>>,
+/// What can have several holders.
+pub(crate) trait Shared: Ord + Clone {
+    /// Whether both are one copy, not only equal.
+    fn is_same(&self, other: &Self) -> bool;
+    /// How many hold this copy.
+    fn holders(&self) -> usize;
+}
+
+impl Shared for Arc<str> {
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self, other)
+    }
+
+    fn holders(&self) -> usize {
+        Arc::strong_count(self)
+    }
+}
+
+/// The values that are shared. Those that nobody else holds any more are swept out as the number grows.
+#[derive(Debug)]
+pub(crate) struct Interner<T = Arc<str>> {
+    values: BTreeSet<T>,
     sweep_at: usize,
 }
 
-impl Interner {
-    /// Makes `text` the shared copy of itself.
-    pub(crate) fn share(&mut self, text: &mut Arc<str>) {
-        if let Some(shared) = self.strings.get(&**text) {
-            if !Arc::ptr_eq(shared, text) {
-                *text = shared.clone();
+impl<T> Default for Interner<T> {
+    fn default() -> Self {
+        Self {
+            values: BTreeSet::new(),
+            sweep_at: 0,
+        }
+    }
+}
+
+impl<T: Shared> Interner<T> {
+    /// Makes `value` the shared copy of itself.
+    pub(crate) fn share(&mut self, value: &mut T) {
+        if let Some(shared) = self.values.get(value) {
+            if !shared.is_same(value) {
+                *value = shared.clone();
             }
             return;
         }
-        if self.strings.len() >= self.sweep_at.max(FIRST_SWEEP) {
-            self.strings.retain(|s| Arc::strong_count(s) > 1);
-            self.sweep_at = self.strings.len() * 2;
+        if self.values.len() >= self.sweep_at.max(FIRST_SWEEP) {
+            self.values.retain(|v| v.holders() > 1);
+            self.sweep_at = self.values.len() * 2;
         }
-        self.strings.insert(text.clone());
+        self.values.insert(value.clone());
     }
 }
 
@@ -35,7 +63,7 @@ mod tests {
 
     #[test]
     fn equal_strings_become_one() {
-        let mut interner = Interner::default();
+        let mut interner = Interner::<Arc<str>>::default();
         let (mut a, mut b): (Arc<str>, Arc<str>) = ("node-1".into(), "node-1".into());
         interner.share(&mut a);
         interner.share(&mut b);
@@ -44,17 +72,17 @@ mod tests {
 
     #[test]
     fn strings_that_nobody_holds_are_swept_out() {
-        let mut interner = Interner::default();
+        let mut interner = Interner::<Arc<str>>::default();
         let mut kept: Arc<str> = "kept".into();
         interner.share(&mut kept);
         for n in 0..100_000 {
             interner.share(&mut format!("passing-{n}").into());
         }
         assert!(
-            interner.strings.len() <= FIRST_SWEEP,
+            interner.values.len() <= FIRST_SWEEP,
             "{}",
-            interner.strings.len()
+            interner.values.len()
         );
-        assert!(interner.strings.contains("kept"));
+        assert!(interner.values.contains("kept"));
     }
 }

@@ -1,5 +1,5 @@
 //! What an event costs does not depend on how many pods there are: counted in allocations, which are the same on every
-//! machine, at a thousand pods and at a hundred thousand.
+//! machine, at a thousand pods and at a hundred thousand. And what a pod costs in memory while nothing happens.
 
 // A test may print what it counted; the core may not.
 #![allow(clippy::disallowed_macros)]
@@ -8,9 +8,11 @@ use std::{alloc::System, sync::Arc, time::Duration};
 
 use registrar_core::{
     cluster::{Kind, NodeSnapshot, Object, PodSnapshot, Uid},
-    entry::EntryId,
+    entry::{Entry, EntryId, RegisteredEntry},
     policy::{IdentitySource, Policy},
     ports::{Outcome, SpireAnswer, SpireCall},
+    rules::{Bundles, Decision, PodLookups, decide_node, decide_pod},
+    spiffe::SpiffeId,
     sync::{CallId, Event, Reconciler},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -20,6 +22,10 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// An event that changes nothing may allocate this often (its own snapshot not counted).
 const UNCHANGED: usize = 4;
+/// A pod and its entry may take so many bytes, however they came to be known.
+const BYTES_A_POD: usize = 1024;
+/// What the IDs of entries begin with here.
+const ID: &str = "kwr-0123456789abcdef.0123456789abcdef";
 
 fn policy() -> Policy {
     let mut policy = Policy::reconcile("example.org", "demo", "registrar").expect("legal names");
@@ -149,22 +155,100 @@ fn costs(pods: usize) -> [usize; 4] {
     cases.map(|events| per_event(&mut machine, &mut now, events))
 }
 
-/// Bytes that a machine at rest holds for each of its pods.
-fn bytes_a_pod(pods: usize) -> usize {
+/// Bytes that what `make` returns holds for each of these pods.
+fn bytes_a_pod<T>(pods: usize, make: impl FnOnce() -> T) -> usize {
     let region = Region::new(ALLOCATOR);
-    let mut now = Duration::ZERO;
-    let machine = at_rest(pods, &mut now);
+    let made = make();
     let change = region.change();
-    drop(machine);
+    drop(made);
     (change.bytes_allocated - change.bytes_deallocated) / pods
+}
+
+/// A machine that began with all entries in place, as a server lists them: with texts of their own.
+fn restarted(pods: usize) -> Reconciler {
+    let mut now = Duration::ZERO;
+    let mut machine = Reconciler::new(policy(), 2);
+    let stored = |id: String, entry: &Entry| {
+        let id_of = |id: &SpiffeId| SpiffeId::parse(&id.to_string()).expect("legal");
+        let mut stored = RegisteredEntry::created(EntryId::stored(&id), entry);
+        stored.spiffe_id = id_of(&entry.spiffe_id);
+        stored.parent_id = id_of(&entry.parent_id);
+        stored
+    };
+    let entries = |n: std::ops::Range<usize>| -> Vec<RegisteredEntry> {
+        let (policy, bundles) = (policy(), Bundles::default());
+        let lookups = || PodLookups {
+            node: None,
+            slices: &[],
+            bundles: &bundles,
+        };
+        let of = |decision, n| match decision {
+            Decision::Register { entries, .. } => stored(format!("{ID}-{n}"), &entries[0]),
+            other => panic!("{other:?}"),
+        };
+        n.map(|n| match n.checked_sub(pods) {
+            Some(n) => of(decide_node(&policy, &node(n), &bundles), pods + n),
+            None => of(decide_pod(&policy, &pod(n, &"team/a".into()), lookups()), n),
+        })
+        .collect()
+    };
+    let mut calls = machine.step(now, [Event::Leading(true)]).calls;
+    // The pods' list is half through when the entries' is complete.
+    let objects = (0..pods).map(|n| Event::Listed(Object::Pod(pod(n, &"team/a".into()))));
+    let (first, second): (Vec<_>, Vec<_>) = objects.enumerate().partition(|(n, _)| n % 2 == 0);
+    let events = |half: Vec<(usize, Event)>| half.into_iter().map(|(_, event)| event);
+    calls.extend(machine.step(now, [Event::RelistBegan(Kind::Pod)]).calls);
+    calls.extend(machine.step(now, events(first)).calls);
+    let mut at = 0;
+    while let Some((id, call)) = calls.pop() {
+        now += Duration::from_millis(1);
+        let replied = match call {
+            SpireCall::List { page_size, .. } => {
+                let end = (at + page_size as usize).min(pods + 100);
+                let entries = entries(at..end);
+                at = end;
+                let next = (at < pods + 100).then(|| at.to_string().into());
+                let page = SpireAnswer::Page {
+                    entries,
+                    unreadable: 0,
+                    next,
+                };
+                Event::Replied(id, Ok(page))
+            }
+            call => reply(id, call),
+        };
+        calls.extend(machine.step(now, [replied]).calls);
+    }
+    let nodes = (0..100).map(|n| Event::Listed(Object::Node(node(n))));
+    let nodes = std::iter::once(Event::RelistBegan(Kind::Node)).chain(nodes);
+    let writes = drive(&mut machine, &mut now, events(second).collect())
+        + drive(&mut machine, &mut now, vec![Event::RelistDone(Kind::Pod)])
+        + drive(&mut machine, &mut now, nodes.collect())
+        + drive(&mut machine, &mut now, vec![Event::RelistDone(Kind::Node)]);
+    let status = machine.status(now);
+    assert_eq!(
+        (writes, status.busy, status.entries.1),
+        (0, 0, pods),
+        "{status:?}"
+    );
+    machine
 }
 
 // One test: the allocator counts for the whole process.
 #[test]
-fn an_event_costs_the_same_at_a_thousand_pods_and_at_a_hundred_thousand() {
+fn an_event_costs_the_same_at_a_thousand_pods_and_at_a_hundred_thousand_and_a_pod_takes_less_than_a_kib()
+ {
     let small = costs(1_000);
     let large = costs(100_000);
-    println!("bytes a pod: {}", bytes_a_pod(10_000));
+    let made = bytes_a_pod(10_000, || {
+        let mut now = Duration::ZERO;
+        at_rest(10_000, &mut now)
+    });
+    let found = bytes_a_pod(10_000, || restarted(10_000));
+    println!("bytes a pod: {made} after its entry was made, {found} after it was found");
+    for bytes in [made, found] {
+        assert!(bytes <= BYTES_A_POD, "{bytes} bytes a pod");
+    }
     println!(
         "allocations an event (unchanged, changed, new, deleted): {small:?} at 1k, {large:?} at 100k"
     );

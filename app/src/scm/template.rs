@@ -120,13 +120,10 @@ fn of_pod(value: &Value, cluster: &Cluster, pod: &PodSnapshot) -> Result<String,
             .unwrap_or_default()
             .to_owned(),
         Value::NodeName => pod.node_name.as_deref().unwrap_or_default().to_owned(),
-        Value::Label(key) => pod
-            .labels
-            .get(&**key)
-            .map_or_else(absent, ToString::to_string),
+        Value::Label(key) => pod.labels.get(key).map_or_else(absent, ToString::to_string),
         Value::Annotation(key) => pod
             .annotations
-            .get(&**key)
+            .get(key)
             .map_or_else(absent, ToString::to_string),
     })
 }

@@ -3,11 +3,14 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use super::{MAX_ID_BYTES, SpiffeError, TrustDomain, is_under, validate_path};
-use crate::intern::Interner;
+use crate::intern::Shared;
 
-/// A SPIFFE ID: `spiffe://<trust domain><path>`. Cheap to clone.
+/// A SPIFFE ID: `spiffe://<trust domain><path>`. Cheap to clone, and as small as a pointer: every entry holds two.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpiffeId {
+pub struct SpiffeId(Arc<Parts>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Parts {
     trust_domain: TrustDomain,
     path: Arc<str>,
 }
@@ -18,11 +21,8 @@ impl SpiffeId {
     /// # Errors
     /// What [`validate_path`] says, or [`SpiffeError::TooLong`].
     pub fn new(trust_domain: TrustDomain, path: impl Into<Arc<str>>) -> Result<Self, SpiffeError> {
-        let id = Self {
-            trust_domain,
-            path: path.into(),
-        };
-        validate_path(&id.path)?;
+        let id = Self::of(trust_domain, path.into());
+        validate_path(id.path())?;
         match id.len() {
             n if n > MAX_ID_BYTES => Err(SpiffeError::TooLong(n)),
             _ => Ok(id),
@@ -49,10 +49,7 @@ impl SpiffeId {
         let (name, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let trust_domain = TrustDomain::new(name)?;
         validate_path(path)?;
-        Ok(Self {
-            trust_domain,
-            path: path.into(),
-        })
+        Ok(Self::of(trust_domain, path.into()))
     }
 
     /// An ID the server already stores, from the two fields of its API; not limited in length.
@@ -62,22 +59,26 @@ impl SpiffeId {
     ) -> Result<Self, SpiffeError> {
         let path = path.into();
         validate_path(&path)?;
-        Ok(Self { trust_domain, path })
+        Ok(Self::of(trust_domain, path))
+    }
+
+    fn of(trust_domain: TrustDomain, path: Arc<str>) -> Self {
+        Self(Arc::new(Parts { trust_domain, path }))
     }
 
     /// The trust domain.
     pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
+        &self.0.trust_domain
     }
 
     /// The path: empty, or with a leading slash.
     pub fn path(&self) -> &str {
-        &self.path
+        &self.0.path
     }
 
     /// Whether this is `ancestor` or below it, in the same trust domain, by whole segments.
     pub fn is_under(&self, ancestor: &SpiffeId) -> bool {
-        self.trust_domain == ancestor.trust_domain && is_under(&self.path, &ancestor.path)
+        self.trust_domain() == ancestor.trust_domain() && is_under(self.path(), ancestor.path())
     }
 
     /// This ID with one more segment.
@@ -85,21 +86,13 @@ impl SpiffeId {
     /// # Errors
     /// If `segment` is not a legal one, or the whole becomes too long.
     pub fn child(&self, segment: &str) -> Result<Self, SpiffeError> {
-        Self::new(
-            self.trust_domain.clone(),
-            format!("{}/{segment}", self.path),
-        )
-    }
-
-    /// Makes its parts the shared copies of themselves.
-    pub(crate) fn share(&mut self, strings: &mut Interner) {
-        self.trust_domain.share(strings);
-        strings.share(&mut self.path);
+        let path = format!("{}/{segment}", self.path());
+        Self::new(self.trust_domain().clone(), path)
     }
 
     /// Bytes of the whole ID.
     pub fn len(&self) -> usize {
-        "spiffe://".len() + self.trust_domain.as_str().len() + self.path.len()
+        "spiffe://".len() + self.trust_domain().as_str().len() + self.path().len()
     }
 
     /// Never: an ID has at least a trust domain.
@@ -108,9 +101,19 @@ impl SpiffeId {
     }
 }
 
+impl Shared for SpiffeId {
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}
+
 impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}{}", self.trust_domain, self.path)
+        write!(f, "spiffe://{}{}", self.trust_domain(), self.path())
     }
 }
 

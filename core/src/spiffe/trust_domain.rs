@@ -3,7 +3,6 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use super::SpiffeError;
-use crate::intern::Interner;
 
 /// The name of a trust domain, such as `example.org`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,11 +31,6 @@ impl TrustDomain {
             return super::SpiffeId::parse_unbounded(text).map(|id| id.trust_domain().clone());
         }
         Self::new(text)
-    }
-
-    /// Makes the name the shared copy of itself.
-    pub(crate) fn share(&mut self, strings: &mut Interner) {
-        strings.share(&mut self.0);
     }
 
     /// The name.

@@ -370,6 +370,7 @@ impl Reconciler {
             && self.is_settled()
         {
             self.first_sync_done = true;
+            self.mirror.close_ranks();
             self.facts.push(Fact::FirstSyncDone);
         }
     }

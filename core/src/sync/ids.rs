@@ -4,51 +4,55 @@ use std::collections::BTreeSet;
 
 use crate::entry::EntryId;
 
-/// A set of entry IDs, small when it holds one.
-#[derive(Debug, Default)]
+/// A set of entry IDs, small when it holds one: the rarer form, boxed, does not make it larger.
+#[derive(Debug)]
 pub(super) enum Ids {
-    #[default]
-    None,
     One(EntryId),
-    Several(BTreeSet<EntryId>),
+    #[expect(
+        clippy::box_collection,
+        reason = "smaller by a third, and there is one for every pod"
+    )]
+    Other(Option<Box<BTreeSet<EntryId>>>),
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Ids::Other(None)
+    }
 }
 
 impl Ids {
     pub(super) fn insert(&mut self, id: EntryId) {
-        *self = match std::mem::take(self) {
-            Ids::None => Ids::One(id),
-            Ids::One(one) if one == id => Ids::One(one),
-            Ids::One(one) => Ids::Several([one, id].into()),
-            Ids::Several(mut ids) => {
-                ids.insert(id);
-                Ids::Several(ids)
-            }
-        };
+        match self {
+            Ids::One(one) if *one == id => {}
+            Ids::One(one) => *self = Ids::Other(Some(Box::new([one.clone(), id].into()))),
+            Ids::Other(None) => *self = Ids::One(id),
+            Ids::Other(Some(ids)) => drop(ids.insert(id)),
+        }
     }
 
     pub(super) fn remove(&mut self, id: &EntryId) {
         match self {
-            Ids::One(one) if one == id => *self = Ids::None,
-            Ids::None | Ids::One(_) => {}
-            Ids::Several(ids) => {
+            Ids::One(one) if one == id => *self = Ids::default(),
+            Ids::One(_) | Ids::Other(None) => {}
+            Ids::Other(Some(ids)) => {
                 ids.remove(id);
                 if ids.len() < 2 {
-                    *self = ids.pop_first().map_or(Ids::None, Ids::One);
+                    *self = ids.pop_first().map_or_else(Ids::default, Ids::One);
                 }
             }
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        matches!(self, Ids::None)
+        matches!(self, Ids::Other(None))
     }
 
     /// Lowest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &EntryId> {
         let (one, several) = match self {
-            Ids::None => (None, None),
             Ids::One(id) => (Some(id), None),
-            Ids::Several(ids) => (None, Some(ids.iter())),
+            Ids::Other(ids) => (None, ids.as_ref().map(|ids| ids.iter())),
         };
         one.into_iter().chain(several.into_iter().flatten())
     }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ids::Ids;
+use super::{ids::Ids, observed::filled};
 use crate::{
-    cluster::Uid,
+    cluster::{PodSnapshot, Uid},
     entry::{EntryId, RegisteredEntry},
     intern::Interner,
     rules::{Subject, Tuple},
+    spiffe::SpiffeId,
 };
 
 /// One entry of ours.
@@ -32,7 +33,7 @@ pub(super) struct Mirror {
     by_subject: BTreeMap<Subject, Ids>,
     /// Those without a known SpiffeID or laid aside, by what they are.
     unclaimed: BTreeMap<Tuple, Ids>,
-    strings: Interner,
+    spiffe_ids: Interner<SpiffeId>,
     /// Deleted while a list was under way that may still show them.
     deleted: BTreeMap<EntryId, u64>,
     /// Gone, or another subject's than before: who was refused them for their former subject's sake is looked at again.
@@ -48,6 +49,22 @@ pub(super) enum Change {
 }
 
 impl Mirror {
+    /// Makes the names of a pod those that its entries are known by.
+    pub(super) fn share_names(&self, subject: &Subject, pod: &mut PodSnapshot) {
+        match self.by_subject.get_key_value(subject) {
+            Some((Subject::Pod(_, name), _)) => pod.name = name.clone(),
+            Some((Subject::PodUid(uid), _)) => pod.uid = uid.clone(),
+            _ => {}
+        }
+    }
+
+    /// Fills the nodes of the trees, which are half empty after so many insertions in order.
+    pub(super) fn close_ranks(&mut self) {
+        filled(&mut self.records);
+        filled(&mut self.by_subject);
+        filled(&mut self.unclaimed);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
@@ -93,8 +110,8 @@ impl Mirror {
         owner: Option<Uid>,
         stamp: u64,
     ) {
-        entry.spiffe_id.share(&mut self.strings);
-        entry.parent_id.share(&mut self.strings);
+        self.spiffe_ids.share(&mut entry.spiffe_id);
+        self.spiffe_ids.share(&mut entry.parent_id);
         let id = entry.id.clone();
         let before = self.records.get(&id);
         let scan = before.map_or(0, |r| r.scan);

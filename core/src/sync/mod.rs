@@ -49,7 +49,7 @@ use crate::{
     cluster::{Kind, Object, Uid},
     entry::EntryId,
     policy::{NodePolicy, ParentForm, Policy},
-    rules::{Bundles, Note, Problem, SkipReason, Subject},
+    rules::{Bundles, Note, Problem, SkipReason, Subject, subject_of_pod},
 };
 use breaker::Breaker;
 use flight::{Flight, Staged};
@@ -219,9 +219,14 @@ impl Reconciler {
         let mut touched = Touched::default();
         match event {
             Event::RelistBegan(kind) => self.observed.relist_began(kind),
-            Event::Listed(object) | Event::Applied(object) => {
-                if let Object::SpiffeId(resource) = &object {
-                    self.kube.seen(&resource.resource_version);
+            Event::Listed(mut object) | Event::Applied(mut object) => {
+                match &mut object {
+                    Object::SpiffeId(resource) => self.kube.seen(&resource.resource_version),
+                    Object::Pod(pod) => {
+                        let subject = subject_of_pod(&self.policy, pod);
+                        self.mirror.share_names(&subject, pod);
+                    }
+                    Object::Node(_) | Object::EndpointSlice(_) => {}
                 }
                 self.observed.apply(&self.policy, object, &mut touched);
             }

@@ -289,7 +289,7 @@ pub(super) fn is_as_applied(wanted: &AppliedResource, there: &SpiffeIdSnapshot) 
         |wanted: &[Arc<str>], there: &[Arc<str>], ours: &std::collections::BTreeSet<Arc<str>>| {
             wanted.iter().all(|w| there.contains(w)) && ours.iter().all(|o| wanted.contains(o))
         };
-    there.labels.get(*label).is_some_and(|l| **l == *uid.0)
+    there.labels.get(label).is_some_and(|l| **l == *uid.0)
         && owner
         && there.has_finalizer()
         && wanted.spec.parent_id == spec.parent_id

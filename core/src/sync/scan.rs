@@ -222,7 +222,10 @@ impl Reconciler {
     pub(super) fn entry_read(&mut self, now: Now, entry: RegisteredEntry, asked: u64, scan: u64) {
         let id = entry.id.clone();
         let subject = match self.classify(&entry) {
-            Ownership::Ours(subject) => subject,
+            Ownership::Ours(mut subject) => {
+                self.observed.share_names(&mut subject);
+                subject
+            }
             Ownership::Foreign(foreign) => {
                 if self.mirror.get(&id).is_some() {
                     self.lost(now, &id, Drift::Changed);
@@ -302,6 +305,9 @@ impl Reconciler {
         self.doubt_claims(now);
         let stamp = self.stamp;
         self.mirror.forget_deleted(stamp);
+        if !self.scan.completed {
+            self.mirror.close_ranks();
+        }
         self.scan.completed = true;
         self.scan.fresh = true;
         self.scan.total = pass.total;

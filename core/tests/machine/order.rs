@@ -86,7 +86,7 @@ fn a_refused_item_holds_up_no_other() {
                 if entry
                     .selectors
                     .iter()
-                    .any(|s| &*s.value == "pod-name:pod-0003")
+                    .any(|s| s.value == "pod-name:pod-0003")
                 {
                     rig.server.remove(entry_id);
                     let failure = Failure::new(FailureClass::Permanent, "invalid argument");

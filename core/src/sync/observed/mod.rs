@@ -25,7 +25,8 @@ type Name = (Arc<str>, Arc<str>);
 struct Knowledge {
     /// Listed completely at least once.
     synced: bool,
-    /// While a list is under way: what it held so far, and its UID if that could be read.
+    /// While a list is under way: what it held so far, and its UID if that could be read. Of pods, the many, only those that
+    /// cannot be read; of the others each knows it by itself.
     relist: Option<BTreeMap<Name, Option<Uid>>>,
     /// Whether an object without a readable UID is there, since the list under way or the last one.
     blind: bool,
@@ -41,10 +42,20 @@ pub(super) struct Touched {
     pub(super) gone: Vec<(Subject, ObjectKey)>,
 }
 
+/// A pod that is here.
+#[derive(Debug)]
+struct Known {
+    pod: PodSnapshot,
+    /// The last list, or the watch after it, that showed it.
+    list: u32,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     /// Boxed: the nodes of the tree are never quite full.
-    pods: BTreeMap<Subject, Box<PodSnapshot>>,
+    pods: BTreeMap<Subject, Box<Known>>,
+    /// Lists of pods so far.
+    pod_lists: u32,
     /// The UIDs of those whose subject does not tell their name: slices name pods, not UIDs.
     uids: BTreeMap<Name, Uid>,
     nodes: BTreeMap<Arc<str>, NodeSnapshot>,
@@ -65,7 +76,7 @@ pub(super) struct Observed {
 
 impl Observed {
     pub(super) fn pod(&self, subject: &Subject) -> Option<&PodSnapshot> {
-        self.pods.get(subject).map(|p| &**p)
+        self.pods.get(subject).map(|known| &known.pod)
     }
 
     pub(super) fn node(&self, name: &str) -> Option<&NodeSnapshot> {
@@ -90,7 +101,9 @@ impl Observed {
 
     /// All pods that can be read.
     pub(super) fn pods(&self) -> impl Iterator<Item = (&Subject, &PodSnapshot)> {
-        self.pods.iter().map(|(subject, pod)| (subject, &**pod))
+        self.pods
+            .iter()
+            .map(|(subject, known)| (subject, &known.pod))
     }
 
     /// Whom the objects that cannot be read are about.
@@ -124,6 +137,9 @@ impl Observed {
     }
 
     pub(super) fn relist_began(&mut self, kind: Kind) {
+        if kind == Kind::Pod {
+            self.pod_lists = self.pod_lists.wrapping_add(1);
+        }
         let knowledge = self.kinds.entry(kind).or_default();
         knowledge.relist = Some(BTreeMap::new());
         knowledge.blind_in_relist = false;
@@ -142,10 +158,12 @@ impl Observed {
                 let absent: Vec<Subject> = self
                     .pods
                     .iter()
-                    .filter(|(_, p)| {
-                        match seen.get(&(p.namespace.clone(), p.name.clone())) {
+                    .filter(|(_, known)| known.list != self.pod_lists)
+                    .filter(|(_, known)| {
+                        let pod = &known.pod;
+                        match seen.get(&(pod.namespace.clone(), pod.name.clone())) {
                             // Another pod of the same name is not this one.
-                            Some(Some(uid)) => *uid != p.uid,
+                            Some(Some(uid)) => *uid != pod.uid,
                             Some(None) => false,
                             None => true,
                         }
@@ -155,6 +173,7 @@ impl Observed {
                 for subject in absent {
                     self.remove_pod(&subject, touched);
                 }
+                self.close_ranks();
                 // The list is newer than every read before it.
                 self.buried.clear();
                 self.forget_unreadable(kind, &seen, touched);
@@ -201,6 +220,15 @@ impl Observed {
         }
     }
 
+    /// Fills the nodes of the trees, which are half empty after so many insertions in order.
+    fn close_ranks(&mut self) {
+        filled(&mut self.pods);
+        filled(&mut self.uids);
+        for pods in self.pods_of_node.values_mut() {
+            *pods = std::mem::take(pods).into_iter().collect();
+        }
+    }
+
     fn forget_unreadable(
         &mut self,
         kind: Kind,
@@ -225,6 +253,15 @@ impl Observed {
         });
     }
 
+    /// Makes the names of a subject those that its pod is known by here, or will be.
+    pub(super) fn share_names(&mut self, subject: &mut Subject) {
+        if let Some((known, _)) = self.pods.get_key_value(subject) {
+            *subject = known.clone();
+        } else if let Subject::Pod(namespace, _) = subject {
+            self.strings.share(namespace);
+        }
+    }
+
     /// An object as it is now, from a list or a watch.
     pub(super) fn apply(&mut self, policy: &Policy, object: Object, touched: &mut Touched) {
         let key = object.key();
@@ -233,7 +270,9 @@ impl Observed {
             Object::SpiffeId(resource) => Some(resource.uid.clone()),
             Object::Node(_) | Object::EndpointSlice(_) => None,
         };
-        self.seen(&key, uid);
+        if key.kind != Kind::Pod {
+            self.seen(&key, uid);
+        }
         match object {
             Object::Pod(pod) => self.apply_pod(policy, pod, touched),
             Object::Node(node) => self.apply_node(node, touched),
@@ -252,12 +291,16 @@ impl Observed {
     }
 
     fn apply_pod(&mut self, policy: &Policy, mut pod: PodSnapshot, touched: &mut Touched) {
+        let subject = subject_of_pod(policy, &pod);
+        let mut known = self.pods.get_mut(&subject);
+        if let Some(known) = known.as_mut().filter(|known| known.pod.uid == pod.uid) {
+            known.list = self.pod_lists;
+        }
         if self.buried.contains(&pod.uid) {
             return;
         }
-        let subject = subject_of_pod(policy, &pod);
+        let old = known.map(|known| &known.pod);
         let readable = self.unreadable.remove(&subject).is_some();
-        let old = self.pods.get(&subject).map(|p| &**p);
         if !readable && old == Some(&pod) {
             return;
         }
@@ -279,7 +322,9 @@ impl Observed {
             let name = (pod.namespace.clone(), pod.name.clone());
             self.uids.insert(name, uid.clone());
         }
-        self.pods.insert(subject.clone(), Box::new(pod));
+        let list = self.pod_lists;
+        self.pods
+            .insert(subject.clone(), Box::new(Known { pod, list }));
         touched.subjects.push(subject);
     }
 
@@ -298,7 +343,8 @@ impl Observed {
     }
 
     fn remove_pod(&mut self, subject: &Subject, touched: &mut Touched) {
-        if let Some(pod) = self.pods.remove(subject) {
+        if let Some(known) = self.pods.remove(subject) {
+            let pod = known.pod;
             if let Some(node) = &pod.node_name {
                 self.leave_node(node, subject, touched);
             }
@@ -360,7 +406,7 @@ impl Observed {
                 for subject in [by_name, by_uid] {
                     self.unreadable.remove(&subject);
                     match self.pods.get(&subject) {
-                        Some(pod) if pod.uid == *uid => self.remove_pod(&subject, touched),
+                        Some(known) if known.pod.uid == *uid => self.remove_pod(&subject, touched),
                         // A late delete of a former pod says nothing about the one that is here.
                         Some(_) => continue,
                         None => touched.subjects.push(subject.clone()),
@@ -431,4 +477,9 @@ impl Observed {
         };
         !std::mem::replace(known, true)
     }
+}
+
+/// A tree made anew of the same entries has full nodes.
+pub(super) fn filled<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    *map = std::mem::take(map).into_iter().collect();
 }
