@@ -29,7 +29,9 @@ use crate::{
 
 /// Events taken in one step at most; a first list of a large cluster should not delay replies.
 const LARGEST_STEP: usize = 4096;
-/// How often metrics and probes are brought up to date, at least.
+/// How soon metrics tell of a change: not with every step, of which there may be thousands a second.
+const SHOW_WITHIN: Duration = Duration::from_millis(100);
+/// How often the probes hear of us, and ages grow while something waits.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// How long calls under way may take to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(12);
@@ -128,10 +130,12 @@ impl Driver {
         let mut stopping = false;
         let mut first = Some(Event::UnixTime(unix_time()));
         let mut shown = Instant::now();
-        self.show(begun, server_checked);
+        let mut changed = false;
+        self.tell_health(server_checked);
+        let mut waiting = self.show(begun);
         loop {
-            let idle = Instant::now() + SHOW_EVERY;
-            let wake = wake_at.map_or(idle, |at: Duration| (begun + at).min(idle));
+            let show_at = shown + if changed { SHOW_WITHIN } else { SHOW_EVERY };
+            let wake = wake_at.map_or(show_at, |at: Duration| (begun + at).min(show_at));
             let mut events: Vec<Event> = first.take().into_iter().collect();
             tokio::select! {
                 biased;
@@ -198,6 +202,7 @@ impl Driver {
                 leading = leads;
                 events.push(Event::Leading(leading));
             }
+            changed |= !events.is_empty();
             let step = self.machine.step(begun.elapsed(), events);
             for (id, call) in step.calls {
                 calls.start(id, call);
@@ -212,8 +217,16 @@ impl Driver {
                 self.reporter.tell(&self.machine, fact);
             }
             wake_at = step.wake_at;
-            if shown.elapsed() >= SHOW_EVERY || !step.facts.is_empty() {
-                self.show(begun, server_checked);
+            let due = show_at <= Instant::now();
+            if due || !step.facts.is_empty() {
+                self.tell_health(server_checked);
+            }
+            changed |= !step.facts.is_empty();
+            if due {
+                if changed || waiting {
+                    waiting = self.show(begun);
+                }
+                changed = false;
                 shown = Instant::now();
             }
         }
@@ -264,7 +277,14 @@ impl Driver {
         }
     }
 
-    fn show(&self, begun: Instant, server_checked: bool) {
+    /// Brings the metrics up to date. Whether something waits, so that ages go on growing.
+    fn show(&self, begun: Instant) -> bool {
+        let status = self.machine.status(begun.elapsed());
+        self.reporter.show(&status);
+        status.busy > 0 || status.in_flight > 0
+    }
+
+    fn tell_health(&self, server_checked: bool) {
         let mut missing: Vec<String> = self
             .machine
             .not_ready()
@@ -275,6 +295,5 @@ impl Driver {
             missing.push("the SPIRE Server has not answered yet".into());
         }
         self.health.turned(missing);
-        self.reporter.show(&self.machine.status(begun.elapsed()));
     }
 }
