@@ -283,3 +283,26 @@ fn an_entry_stays_the_former_pods_until_an_update_of_it_arrives() {
     let (_, result) = play(&policy(), &history, None);
     result.unwrap_or_else(|why| panic!("{why}"));
 }
+
+/// One step may find a review overdue and its pod not expected any more: when calls fail, nothing else may wake us between.
+#[test]
+fn a_review_that_ran_out_of_time_is_not_granted_because_its_pod_is_not_expected_any_more() {
+    let (_, policy) = policies().swap_remove(0);
+    let reviewed = Action::RefusedPod {
+        name: 0,
+        identity: Identity::Legal(0),
+        federates: None,
+    };
+    let answered = Action::Answer(0, Fault::None);
+    let history = [
+        reviewed,
+        answered,
+        answered,
+        answered,
+        answered,
+        Action::Answer(0, Fault::Refused),
+        Action::Wait(90),
+    ];
+    let (_, result) = play(&policy, &history, None);
+    assert_eq!(result, Ok(()));
+}

@@ -309,6 +309,11 @@ impl Reconciler {
 
     /// Pods that did not appear in time are expected no longer.
     pub(super) fn expire(&mut self, now: Now) {
+        let due = |reviews: &Reviews| reviews.expiries.front().is_some_and(|(at, _)| *at <= now);
+        if due(&self.reviews) {
+            // Else a review whose pod is not expected any more would be granted: nothing is wanted for it.
+            self.answer_overdue(now);
+        }
         while self
             .reviews
             .expiries
