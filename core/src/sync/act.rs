@@ -7,6 +7,7 @@ use super::{
     review::is_pod,
 };
 use crate::{
+    cluster::Kind,
     entry::{Entry, EntryId, Field},
     policy::ParentForm,
     ports::SpireCall,
@@ -22,6 +23,10 @@ impl Reconciler {
         if !self.began && self.inputs_complete() {
             self.began = true;
             self.look_at_unexplained(now);
+            for subject in std::mem::take(&mut self.unfinished) {
+                let urgency = self.urgency_of(&subject);
+                self.queue.mark(&subject, urgency, now);
+            }
         }
         if self.leading && !self.paused {
             self.release_with_definition(now);
@@ -30,6 +35,7 @@ impl Reconciler {
         let least = match (self.may_sweep(), self.may_answer()) {
             _ if self.paused => return,
             (true, _) => Urgency::Object,
+            (false, _) if self.may_create() => Urgency::New,
             (false, true) => Urgency::Asked,
             (false, false) => return,
         };
@@ -37,14 +43,11 @@ impl Reconciler {
         loop {
             self.send_staged(now, calls);
             self.send_writes(now);
-            // Look ahead no further than the free slots can carry: what waits longer may have changed by then.
-            let room = self.free_slots() * self.batch_limit;
-            let can_send = self.gate.is_open(now, self.flights.len());
-            if !can_send || self.staged.len() >= room {
+            if !self.gate.is_open(now, self.flights.len()) {
                 break;
             }
             let mut looked = false;
-            while self.staged.len() < room
+            while let Some(least) = self.least_with_room(least)
                 && let Some(subject) = self.queue.pop(least, self.kube.has_room())
             {
                 looked = true;
@@ -71,6 +74,25 @@ impl Reconciler {
     /// Whether this replica keeps all entries right.
     fn may_sweep(&self) -> bool {
         self.began && self.leading
+    }
+
+    /// Whether new objects may have their entries before the list of the pods is complete: nothing that is yet to come can
+    /// make those wrong, and the server need not wait for it.
+    fn may_create(&self) -> bool {
+        self.leading
+            && self.policy.spiffe_ids.is_none()
+            && self.scan.has_completed()
+            && self.bundle_poll.attempted
+            && Self::kinds(&self.policy)
+                .into_iter()
+                .all(|kind| kind == Kind::Pod || self.observed.is_synced(kind))
+    }
+
+    /// What is left to do is decided when everything is known.
+    fn leave_unfinished(&mut self, subject: &Subject) {
+        if !self.began {
+            self.unfinished.insert(subject.clone());
+        }
     }
 
     /// Whether this replica does what reviews ask for; that needs no lead, and no list of the pods.
@@ -105,10 +127,12 @@ impl Reconciler {
         let may_delete = !self.policy.pods.watched || self.may_sweep();
         match self.want(subject) {
             Want::Hold { .. } | Want::Nothing(_) if !may_delete => {
+                self.leave_unfinished(subject);
                 self.reviews.resolve(subject, &Ok(()));
                 self.queue.rest(subject);
             }
             Want::Unknown => {
+                self.leave_unfinished(subject);
                 self.reviews.resolve(subject, &Ok(()));
                 self.queue.rest(subject);
             }
@@ -200,6 +224,9 @@ impl Reconciler {
             self.refused.remove(subject);
             self.reviews.resolve(subject, &Ok(()));
             let may_delete = self.policy.pods.watched && self.may_sweep();
+            if surplus && !may_delete {
+                self.leave_unfinished(subject);
+            }
             for id in diff.surplus.into_iter().filter(|_| may_delete) {
                 self.stage(
                     subject,

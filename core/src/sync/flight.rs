@@ -16,6 +16,9 @@ pub(super) const FIRST_BATCH: usize = 50;
 pub(super) const LARGEST_BATCH: usize = 200;
 /// How long a batch should take: well within a call's deadline, and no long wait for the pod that comes next.
 const BATCH_TIME: Duration = Duration::from_millis(800);
+/// Batches that no new object waits for carry so many times fewer, and leave half of the slots free: the server does one thing
+/// after the other, and a new object that comes meanwhile waits for all that is in flight.
+const PATIENT: usize = 4;
 
 /// An operation that waits for a slot.
 #[derive(Debug)]
@@ -43,7 +46,18 @@ pub(super) enum Flight {
         items: Vec<Staged>,
         sent: Now,
         asked: u64,
+        /// How many there might have been.
+        limit: usize,
     },
+}
+
+impl Flight {
+    fn is_patient(&self) -> bool {
+        match self {
+            Flight::Batch { items, .. } => items.first().is_some_and(|item| item.is_patient()),
+            Flight::Page { .. } | Flight::Find { .. } | Flight::Bundles { .. } => false,
+        }
+    }
 }
 
 /// What may travel in one call.
@@ -56,6 +70,14 @@ enum BatchKind {
 }
 
 impl Staged {
+    /// Whether it can wait for others: nobody is without an identity for want of it.
+    fn is_patient(&self) -> bool {
+        matches!(
+            self.operation,
+            Operation::Update { .. } | Operation::Delete { .. }
+        )
+    }
+
     fn kind(&self) -> BatchKind {
         match &self.operation {
             Operation::Create { .. } => BatchKind::Create,
@@ -68,7 +90,7 @@ impl Staged {
 
 impl Reconciler {
     /// How many slots are free.
-    pub(super) fn free_slots(&self) -> usize {
+    fn free_slots(&self) -> usize {
         let batches = self
             .flights
             .values()
@@ -77,23 +99,56 @@ impl Reconciler {
         self.slots.limit().saturating_sub(batches)
     }
 
+    /// How many slots are free for what can wait: half of all, and never fewer than one.
+    fn free_patient_slots(&self) -> usize {
+        let patient = self.flights.values().filter(|f| f.is_patient()).count();
+        let most = (self.slots.limit() / 2).max(1);
+        most.saturating_sub(patient).min(self.free_slots())
+    }
+
+    /// How many of this kind a batch may hold.
+    fn limit_of(&self, patient: bool) -> usize {
+        match patient {
+            true => (self.batch_limit / PATIENT).max(1),
+            false => self.batch_limit,
+        }
+    }
+
+    /// How urgent a subject must be to be looked at now. We look no further ahead than the free slots can carry: what waits
+    /// longer may have changed by then.
+    pub(super) fn least_with_room(&self, least: Urgency) -> Option<Urgency> {
+        let patient = self.staged_patient;
+        let creates = self.staged.len() - patient;
+        if creates >= self.free_slots() * self.limit_of(false) {
+            return None;
+        }
+        match patient < self.free_patient_slots() * self.limit_of(true) {
+            true => Some(least),
+            false => Some(least.min(Urgency::New)),
+        }
+    }
+
     pub(super) fn stage(&mut self, subject: &Subject, operation: Operation) {
         self.queue.begin(subject);
         let alone = self.queue.get(subject).is_some_and(|w| w.alone);
-        self.staged.push_back(Staged {
+        let item = Staged {
             subject: subject.clone(),
             operation,
             alone,
-        });
+        };
+        self.staged_patient += usize::from(item.is_patient());
+        self.staged.push_back(item);
     }
 
-    /// Sends what is staged, the oldest first, while slots are free.
+    /// Sends what is staged while slots are free: first what cannot wait, and of that the oldest.
     pub(super) fn send_staged(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
-        while !self.staged.is_empty()
-            && self.free_slots() > 0
-            && self.gate.is_open(now, self.flights.len())
-        {
-            let items = self.next_batch(now);
+        while self.free_slots() > 0 && self.gate.is_open(now, self.flights.len()) {
+            let urgent = self.staged.len() > self.staged_patient;
+            if !urgent && (self.staged.is_empty() || self.free_patient_slots() == 0) {
+                return;
+            }
+            let limit = self.limit_of(!urgent);
+            let items = self.next_batch(now, limit, !urgent);
             if items.is_empty() {
                 continue;
             }
@@ -107,6 +162,7 @@ impl Reconciler {
                 items,
                 sent: now,
                 asked,
+                limit,
             });
             calls.push((id, call));
         }
@@ -119,8 +175,9 @@ impl Reconciler {
         id
     }
 
-    /// Takes the oldest staged operation and all that may travel with it. What changed meanwhile is looked at again instead.
-    fn next_batch(&mut self, now: Now) -> Vec<Staged> {
+    /// Takes the oldest staged operation that can wait, or cannot, and all that may travel with it. What changed meanwhile is
+    /// looked at again instead.
+    fn next_batch(&mut self, now: Now, limit: usize, patient: bool) -> Vec<Staged> {
         let mut batch: Vec<Staged> = Vec::new();
         let mut rest = std::collections::VecDeque::new();
         let mut stale = Vec::new();
@@ -130,12 +187,12 @@ impl Reconciler {
                 continue;
             }
             let fits = match batch.first() {
-                None => true,
+                None => item.is_patient() == patient,
                 Some(first) => {
                     first.kind() == item.kind()
                         && !first.alone
                         && !item.alone
-                        && batch.len() < self.batch_limit
+                        && batch.len() < limit
                 }
             };
             if fits {
@@ -145,6 +202,7 @@ impl Reconciler {
             }
         }
         self.staged = rest;
+        self.count_staged();
         for subject in stale {
             self.end(&subject, now);
         }
@@ -160,6 +218,11 @@ impl Reconciler {
                 self.end(&item.subject, now);
             }
         }
+        self.count_staged();
+    }
+
+    fn count_staged(&mut self) {
+        self.staged_patient = self.staged.iter().filter(|s| s.is_patient()).count();
     }
 
     fn only_tell(&mut self, items: Vec<Staged>, now: Now) {
@@ -187,14 +250,14 @@ impl Reconciler {
         }
     }
 
-    /// Learns from how long a batch took how large the next may be.
-    pub(super) fn learn_batch_limit(&mut self, items: usize, took: Duration) {
+    /// Learns from how long a batch took, of `items` where `limit` were allowed, how large the next may be.
+    pub(super) fn learn_batch_limit(&mut self, items: usize, limit: usize, took: Duration) {
         let fits = BATCH_TIME.as_secs_f64() / (took.as_secs_f64() / items as f64).max(1e-6);
         let target = (fits as usize).clamp(1, LARGEST_BATCH);
         // A few items tell little about many: grow by doubling, shrink at once when a batch was too slow.
         if took > BATCH_TIME {
             self.batch_limit = target.min(self.batch_limit);
-        } else if items * 2 >= self.batch_limit {
+        } else if items * 2 >= limit {
             self.batch_limit = target.min(self.batch_limit * 2).max(1);
         }
     }

@@ -26,10 +26,14 @@ pub(super) struct Record {
     laid_aside: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mirror {
     /// Boxed: the nodes of the tree are never quite full.
     records: BTreeMap<EntryId, Box<Record>>,
+    /// What nodes' entries hang under.
+    server_id: SpiffeId,
+    /// How many of the records are nodes'.
+    of_nodes: usize,
     by_subject: BTreeMap<Subject, Ids>,
     /// Those without a known SpiffeID or laid aside, by what they are.
     unclaimed: BTreeMap<Tuple, Ids>,
@@ -49,6 +53,45 @@ pub(super) enum Change {
 }
 
 impl Mirror {
+    /// Empty.
+    pub(super) fn new(server_id: SpiffeId) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            server_id,
+            of_nodes: 0,
+            by_subject: BTreeMap::new(),
+            unclaimed: BTreeMap::new(),
+            spiffe_ids: Interner::default(),
+            deleted: BTreeMap::new(),
+            moved: BTreeSet::new(),
+        }
+    }
+
+    /// How many of the entries are nodes'.
+    pub(super) fn of_nodes(&self) -> usize {
+        self.of_nodes
+    }
+
+    fn is_of_node(&self, record: &Record) -> bool {
+        match &record.subject {
+            Subject::SpiffeId(..) | Subject::Entry(_) => record.entry.parent_id == self.server_id,
+            subject => matches!(subject, Subject::Node(_)),
+        }
+    }
+
+    fn insert(&mut self, id: EntryId, record: Box<Record>) {
+        self.of_nodes += usize::from(self.is_of_node(&record));
+        if let Some(former) = self.records.insert(id, record) {
+            self.of_nodes -= usize::from(self.is_of_node(&former));
+        }
+    }
+
+    fn take(&mut self, id: &EntryId) -> Option<Box<Record>> {
+        let record = self.records.remove(id)?;
+        self.of_nodes -= usize::from(self.is_of_node(&record));
+        Some(record)
+    }
+
     /// Makes the names of a pod those that its entries are known by.
     pub(super) fn share_names(&self, subject: &Subject, pod: &mut PodSnapshot) {
         match self.by_subject.get_key_value(subject) {
@@ -121,7 +164,7 @@ impl Mirror {
         self.unlink(&id);
         self.deleted.remove(&id);
         self.link(&entry, &subject, false);
-        self.records.insert(
+        self.insert(
             id,
             Box::new(Record {
                 entry,
@@ -137,22 +180,22 @@ impl Mirror {
     /// The entry is another subject's from now on.
     pub(super) fn hand_over(&mut self, id: &EntryId, subject: &Subject) {
         self.unlink(id);
-        if let Some(mut record) = self.records.remove(id) {
+        if let Some(mut record) = self.take(id) {
             self.link(&record.entry, subject, false);
             self.moved.insert(id.clone());
             record.subject = subject.clone();
             record.owner = None;
             record.laid_aside = false;
-            self.records.insert(id.clone(), record);
+            self.insert(id.clone(), record);
         }
     }
 
     /// The entry stays its subject's until another asks for exactly this.
     pub(super) fn lay_aside(&mut self, id: &EntryId) {
-        if let Some(mut record) = self.records.remove(id) {
+        if let Some(mut record) = self.take(id) {
             record.laid_aside = true;
             self.link(&record.entry, &record.subject, true);
-            self.records.insert(id.clone(), record);
+            self.insert(id.clone(), record);
         }
     }
 
@@ -196,7 +239,7 @@ impl Mirror {
     pub(super) fn remove(&mut self, id: &EntryId, stamp: u64) -> Option<Record> {
         self.unlink(id);
         self.deleted.insert(id.clone(), stamp);
-        let record = self.records.remove(id)?;
+        let record = self.take(id)?;
         self.moved.insert(id.clone());
         Some(*record)
     }

@@ -88,6 +88,8 @@ pub struct Reconciler {
     bundles: Bundles,
     queue: Queue,
     staged: VecDeque<Staged>,
+    /// How many of these can wait.
+    staged_patient: usize,
     flights: BTreeMap<CallId, Flight>,
     batch_limit: usize,
     slots: Slots,
@@ -105,6 +107,8 @@ pub struct Reconciler {
     notes: BTreeMap<Subject, Vec<Note>>,
     federating: BTreeSet<Subject>,
     refused: BTreeSet<Subject>,
+    /// Subjects that were looked at before everything was known, and of which not all could be decided.
+    unfinished: BTreeSet<Subject>,
     /// Subjects whose object's end was watched, and that may still have entries.
     ended: BTreeSet<Subject>,
     /// SpiffeIDs that are gone or going, and when that was seen.
@@ -125,16 +129,18 @@ impl Reconciler {
     /// `nonce` must differ in every process: entry IDs are made from it.
     pub fn new(policy: Policy, nonce: u64) -> Self {
         let slots = Slots::new(policy.writes_in_flight);
+        let mirror = Mirror::new(policy.server_id());
         Self {
             policy,
             nonce,
             stamp: 0,
             issued_ids: 0,
             observed: Observed::default(),
-            mirror: Mirror::default(),
+            mirror,
             bundles: Bundles::default(),
             queue: Queue::default(),
             staged: VecDeque::new(),
+            staged_patient: 0,
             flights: BTreeMap::new(),
             batch_limit: flight::FIRST_BATCH,
             slots,
@@ -152,6 +158,7 @@ impl Reconciler {
             notes: BTreeMap::new(),
             federating: BTreeSet::new(),
             refused: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
             ended: BTreeSet::new(),
             deaths: BTreeMap::new(),
             claims: BTreeMap::new(),

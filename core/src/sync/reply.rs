@@ -58,8 +58,17 @@ impl Reconciler {
                     self.bundle_poll.failed();
                 }
             }
-            (Flight::Batch { items, sent, asked }, reply) => {
-                self.batch_replied(now, items, sent, asked, reply);
+            (
+                Flight::Batch {
+                    items,
+                    sent,
+                    asked,
+                    limit,
+                },
+                reply,
+            ) => {
+                self.learn(now, items.len(), limit, now.saturating_sub(sent), &reply);
+                self.batch_replied(now, items, asked, reply);
             }
         }
     }
@@ -89,24 +98,26 @@ impl Reconciler {
         class
     }
 
-    fn batch_replied(
-        &mut self,
-        now: Now,
-        items: Vec<Staged>,
-        sent: Now,
-        asked: u64,
-        reply: SpireReply,
-    ) {
-        let took = now.saturating_sub(sent);
+    /// What a batch of writes tells of the server's load.
+    fn learn(&mut self, now: Now, items: usize, limit: usize, took: Duration, reply: &SpireReply) {
+        let Ok(SpireAnswer::Written(outcomes)) = reply else {
+            return;
+        };
+        if outcomes.len() != items {
+            return;
+        }
+        self.learn_batch_limit(items, limit, took);
+        if outcomes.iter().any(tells_of_distress) {
+            self.slots.struggled(now);
+        } else {
+            self.slots.went_well();
+        }
+    }
+
+    fn batch_replied(&mut self, now: Now, items: Vec<Staged>, asked: u64, reply: SpireReply) {
         match reply {
             Ok(SpireAnswer::Written(outcomes)) if outcomes.len() == items.len() => {
                 self.answered();
-                self.learn_batch_limit(items.len(), took);
-                if outcomes.iter().any(tells_of_distress) {
-                    self.slots.struggled(now);
-                } else {
-                    self.slots.went_well();
-                }
                 for (item, outcome) in items.into_iter().zip(outcomes) {
                     let subject = item.subject.clone();
                     self.item_written(now, item, outcome);

@@ -95,7 +95,7 @@ pub struct Status {
 }
 
 impl Reconciler {
-    /// Where it stands. Costs in proportion to what is held, skipped and owned: not for every step.
+    /// Where it stands. Costs in proportion to what is held and skipped: not for every step.
     pub fn status(&self, now: Now) -> Status {
         let mut held = BTreeMap::new();
         for problem in self.held.values() {
@@ -105,16 +105,7 @@ impl Reconciler {
         for reason in self.skipped.values() {
             *skipped.entry(reason.word()).or_default() += 1;
         }
-        let nodes = self
-            .mirror
-            .records()
-            .filter(|r| match &r.subject {
-                Subject::SpiffeId(..) | Subject::Entry(_) => {
-                    r.entry.parent_id == self.policy.server_id()
-                }
-                subject => matches!(subject, Subject::Node(_)),
-            })
-            .count();
+        let nodes = self.mirror.of_nodes();
         Status {
             not_ready: self.not_ready(),
             leading: self.leading,

@@ -10,8 +10,8 @@ use std::{
 use super::{Fault, Identity, ModelServer, Seen, api::ModelApi};
 use crate::{
     cluster::{
-        Kind, Metadata, NODE_UID_LABEL, NodeSnapshot, Object, ObjectKey, PodSnapshot, SPIFFE_ID_FINALIZER,
-        SpiffeIdSelector, SpiffeIdSnapshot, SpiffeIdSpec, Uid,
+        Kind, Metadata, NODE_UID_LABEL, NodeSnapshot, Object, ObjectKey, PodSnapshot,
+        SPIFFE_ID_FINALIZER, SpiffeIdSelector, SpiffeIdSnapshot, SpiffeIdSpec, Uid,
     },
     entry::{EntryId, RegisteredEntry},
     policy::{IdentitySource, Policy},
