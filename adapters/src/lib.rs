@@ -1,8 +1,9 @@
 //! What connects the rules of `registrar-core` to the world. Each module is one adapter; adapters do not use each other.
-//! [`objects`] and [`listen`] are no adapters but what several of them share: the wire form of Kubernetes objects, and
-//! addresses to listen on.
+//! [`objects`], [`listen`] and `causes` are no adapters but what several of them share: the wire form of Kubernetes
+//! objects, addresses to listen on, and errors with their reasons.
 
 pub mod admission;
+mod causes;
 pub mod config;
 pub mod definition;
 pub mod kubernetes;

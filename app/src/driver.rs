@@ -4,7 +4,7 @@ use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time
 
 use anyhow::{Context, bail};
 use registrar_adapters::{
-    kubernetes::{Control, KubeApi, Watched},
+    kubernetes::{self, Control, KubeApi, Watched},
     spire::SpireServer,
     telemetry::{Health, LogFile, Metrics, metrics::KindLabel},
 };
@@ -256,15 +256,11 @@ impl Driver {
                     .watch_failures
                     .get_or_create(&KindLabel { kind: kind.name() })
                     .inc();
-                let remedy = match status {
-                    Some(401 | 403) => "the registrar's role needs get, list and watch on it",
-                    _ => "it is tried again; nothing is deleted meanwhile",
-                };
                 warn!(
                     kind = kind.name(),
                     status,
                     reason = why,
-                    remedy,
+                    remedy = kubernetes::watch_remedy(kind, status),
                     "List or watch failed"
                 );
             }

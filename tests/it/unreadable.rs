@@ -44,7 +44,7 @@ async fn nothing_is_deleted_while_the_api_server_forbids_a_list() {
         async || {
             registrar.process.must_run().map_err(|e| e.to_string())?;
             let log = registrar.process.log();
-            let told = log.contains("forbidden") && log.contains("role needs get, list and watch");
+            let told = log.contains("forbidden") && log.contains("role needs list and watch on");
             if told { Ok(()) } else { Err(log) }
         },
     )

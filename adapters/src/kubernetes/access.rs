@@ -12,10 +12,15 @@ use registrar_core::{
 };
 use serde::Deserialize;
 
-use super::client::causes;
+use crate::causes::causes;
 
 /// How long the API server may take.
 const WITHIN: Duration = Duration::from_secs(5);
+
+/// What to say of a call that the API server forbids: which rights it needs, and the manifest that grants them.
+pub(super) fn needs(needed: &str) -> String {
+    format!("the registrar's role needs {needed}, as deploy/base/<mode>/rbac.yaml grants")
+}
 
 /// Whether we may read the pods of all namespaces: list, watch and get.
 ///

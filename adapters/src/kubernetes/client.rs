@@ -7,6 +7,8 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
+use crate::causes::causes;
+
 /// What the configuration says about Kubernetes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KubeSettings {
@@ -30,6 +32,16 @@ pub enum ClientError {
         path: PathBuf,
         /// Why.
         why: String,
+    },
+    /// The context that was named.
+    #[error("kube_context is {context:?}, and {place} has no such context; it has: {known}")]
+    Context {
+        /// Which.
+        context: String,
+        /// Where it was looked for.
+        place: String,
+        /// Those that there are.
+        known: String,
     },
     /// Nothing was named, and nothing was found.
     #[error(
@@ -85,36 +97,41 @@ async fn configuration(settings: &KubeSettings) -> Result<Config, ClientError> {
         context: settings.context.clone(),
         ..Default::default()
     };
-    if let Some(path) = &settings.kubeconfig {
-        let unusable = |why: String| ClientError::Kubeconfig {
+    let unusable = |why: String| match &settings.kubeconfig {
+        Some(path) => ClientError::Kubeconfig {
             path: path.clone(),
             why,
-        };
-        let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(causes(&e)))?;
-        return Config::from_custom_kubeconfig(kubeconfig, &options)
-            .await
-            .map_err(|e| unusable(causes(&e)));
-    }
-    if settings.context.is_none()
-        && let Ok(config) = Config::incluster()
-    {
-        return Ok(config);
-    }
-    Config::from_kubeconfig(&options)
-        .await
-        .map_err(|e| ClientError::Nowhere(causes(&e)))
-}
-
-/// An error with everything that caused it.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
+        },
+        None => ClientError::Nowhere(why),
+    };
+    let kubeconfig = match &settings.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => {
+            if settings.context.is_none()
+                && let Ok(config) = Config::incluster()
+            {
+                return Ok(config);
+            }
+            Kubeconfig::read()
         }
-        source = cause.source();
+    };
+    let kubeconfig = kubeconfig.map_err(|e| unusable(causes(&e)))?;
+    if let Some(context) = &settings.context {
+        let known: Vec<&str> = kubeconfig.contexts.iter().map(|c| &*c.name).collect();
+        if !known.contains(&context.as_str()) {
+            return Err(ClientError::Context {
+                context: context.clone(),
+                place: match &settings.kubeconfig {
+                    Some(path) => format!("{path:?}"),
+                    None => {
+                        "the kubeconfig of the usual lookup (KUBECONFIG, ~/.kube/config)".into()
+                    }
+                },
+                known: known.join(", "),
+            });
+        }
     }
-    text
+    Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|e| unusable(causes(&e)))
 }

@@ -8,7 +8,8 @@ use kube::{
 };
 use tokio::sync::mpsc;
 
-use super::client::causes;
+use super::access::needs;
+use crate::causes::causes;
 
 /// Its name, in our own namespace. That it does not exist is normal.
 pub const CONTROL_CONFIG_MAP: &str = "k8s-workload-registrar-control";
@@ -55,10 +56,11 @@ pub async fn watch_control(
     let mut rights = Rights::default();
     while let Some(event) = events.next().await {
         if let Some(why) = rights.news(&event) {
+            let remedy = needs(&format!(
+                "list and watch on configmaps, name {CONTROL_CONFIG_MAP:?}, in namespace {namespace:?}"
+            ));
             denied(&format!(
-                "{why}; the registrar's Role needs list and watch on configmaps, name {CONTROL_CONFIG_MAP:?}, in \
-                 namespace {namespace:?}, as deploy/base/<mode>/rbac.yaml grants; until then pause and \
-                 confirm-deletes are not heard"
+                "{why}; {remedy}; until then pause and confirm-deletes are not heard"
             ));
         }
         let control = match event {

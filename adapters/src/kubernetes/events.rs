@@ -11,6 +11,9 @@ use kube::{Api, Client, api::PostParams};
 use registrar_core::cluster::{Kind, ObjectKey, SPIFFE_ID_API_VERSION, Uid};
 use tokio::sync::mpsc;
 
+use super::access::needs;
+use crate::causes::causes;
+
 /// Events waiting to be written; more are dropped and counted.
 const QUEUE: usize = 256;
 /// Kubernetes takes this many bytes.
@@ -90,10 +93,15 @@ impl EventPublisher {
                 let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
                 let event = event(&note, &namespace, &instance, Timestamp::now());
                 if let Err(error) = api.create(&PostParams::default(), &event).await {
-                    let why = super::client::causes(&error);
+                    let why = causes(&error);
+                    let remedy = match error {
+                        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+                            format!("; {}", needs("create on events (events.k8s.io)"))
+                        }
+                        _ => String::new(),
+                    };
                     failed(format!(
-                        "an Event on {} {}/{} cannot be written: {why}; \
-                         the registrar's role needs create on events (events.k8s.io)",
+                        "an Event on {} {}/{} cannot be written: {why}{remedy}",
                         note.object.kind, note.object.namespace, note.object.name
                     ));
                 }

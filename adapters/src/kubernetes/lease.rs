@@ -17,7 +17,8 @@ use kube::{Api, Client, Resource, api::PostParams};
 use registrar_core::leader::{Answer, Failed, Record, Request, Version, Write, WriteFailure};
 use serde::Deserialize;
 
-use super::client::causes;
+use super::access::needs;
+use crate::causes::causes;
 
 /// Where the lock was before Leases: on a ConfigMap or Endpoints object of the Lease's name.
 const OLD_LOCK: &str = "control-plane.alpha.kubernetes.io/leader";
@@ -177,10 +178,13 @@ impl LeaseLock {
 
     fn failed(&self, answer: Answer, error: &kube::Error) -> Performed {
         let remedy = match error {
-            kube::Error::Api(status) if matches!(status.code, 401 | FORBIDDEN) => format!(
-                "; the registrar's Role needs create on leases (coordination.k8s.io), and get and update on {:?}",
-                self.name
-            ),
+            kube::Error::Api(status) if matches!(status.code, 401 | FORBIDDEN) => {
+                let name = &self.name;
+                let needed = format!(
+                    "create on leases (coordination.k8s.io), and get and update on {name:?}"
+                );
+                format!("; {}", needs(&needed))
+            }
             _ => String::new(),
         };
         Performed {

@@ -23,4 +23,4 @@ pub use kube::Client;
 pub use lease::LeaseLock;
 pub use resources::{KubeApi, SpiffeIds};
 pub use reviews::{is_named, own_user};
-pub use watch::{Watched, watch};
+pub use watch::{Watched, watch, watch_remedy};

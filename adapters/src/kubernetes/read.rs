@@ -6,7 +6,8 @@ use registrar_core::{cluster::Kind, policy::WantedMetadata, sync::Event};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{client::causes, watch::path};
+use super::watch::path;
+use crate::causes::causes;
 use crate::objects::decode;
 
 /// Why something could not be read.

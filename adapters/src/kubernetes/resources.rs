@@ -13,8 +13,11 @@ use registrar_core::{
 };
 use serde_json::{Value, json};
 
-use super::{client::causes, definition};
-use crate::objects::spiffe_id::{self, FIELD_MANAGER, SERVICES_MANAGER};
+use super::{access::needs, definition};
+use crate::{
+    causes::causes,
+    objects::spiffe_id::{self, FIELD_MANAGER, SERVICES_MANAGER},
+};
 
 /// How long a call may take: as for SPIRE, below lease duration minus renew deadline.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -237,14 +240,20 @@ fn failure(refusal: &Refusal) -> Failure {
     let (class, remedy) = match refusal.status {
         Some(401 | 403) => (
             FailureClass::Denied,
-            "; the registrar's role needs get on the CustomResourceDefinition, and get, create, patch and delete on \
-             spiffeids and patch on spiffeids/status",
+            needs(
+                "get on the CustomResourceDefinition, get, create, patch and delete on spiffeids, and patch on \
+                 spiffeids/status",
+            ),
         ),
-        Some(429) | None => (FailureClass::Retry, ""),
-        Some(status) if status >= 500 => (FailureClass::Retry, ""),
-        Some(_) => (FailureClass::Permanent, ""),
+        Some(429) | None => (FailureClass::Retry, String::new()),
+        Some(status) if status >= 500 => (FailureClass::Retry, String::new()),
+        Some(_) => (FailureClass::Permanent, String::new()),
     };
-    Failure::new(class, format!("{}{remedy}", refusal.message))
+    let message = &refusal.message;
+    match remedy.is_empty() {
+        true => Failure::new(class, message.clone()),
+        false => Failure::new(class, format!("{message}; {remedy}")),
+    }
 }
 
 fn applied(resource: &AppliedResource) -> Value {

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::client::causes;
-use crate::objects::decode;
+use super::access::needs;
+use crate::{causes::causes, objects::decode};
 
 /// Objects in a page: what kubectl and client-go ask for.
 const PAGE: usize = 500;
@@ -176,6 +176,22 @@ struct ErrorStatus {
     code: u16,
     #[serde(default)]
     message: String,
+}
+
+/// What is to be done about a list or watch of a kind that failed with this status.
+pub fn watch_remedy(kind: Kind, status: Option<u16>) -> String {
+    match status {
+        Some(401 | 403) => {
+            let resource = match kind {
+                Kind::Node => "nodes",
+                Kind::Pod => "pods",
+                Kind::EndpointSlice => "endpointslices (discovery.k8s.io)",
+                Kind::SpiffeId => "spiffeids (spiffeid.spiffe.io)",
+            };
+            needs(&format!("list and watch on {resource}"))
+        }
+        _ => "it is tried again, and nothing is deleted meanwhile".to_owned(),
+    }
 }
 
 /// Where all objects of a kind are.

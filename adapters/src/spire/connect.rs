@@ -17,6 +17,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::identity::Identity;
+use crate::causes::causes;
 
 /// For one address: the connection and the handshake.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(2);
@@ -82,7 +83,7 @@ impl Dialer {
                 targets,
                 identity,
                 last,
-            } => first_of(targets, identity, last).await,
+            } => secured(targets, identity, last).await,
         }
     }
 }
@@ -96,18 +97,50 @@ impl std::fmt::Display for Dialer {
     }
 }
 
-/// The first connection that comes about; if none does, why, for every address.
-async fn first_of(
+/// A connection to the server, at whichever of its addresses.
+async fn secured(
     targets: &[HostPort],
     identity: &Identity,
     last: &Mutex<Option<SocketAddr>>,
 ) -> Result<Connected, NoConnection> {
     let tls = TlsConnector::from(identity.tls().await.map_err(NoConnection)?);
+    let look_up = |target: HostPort| async move {
+        let found = lookup_host((target.host.as_str(), target.port)).await?;
+        Ok(found.collect())
+    };
+    let attempt = |address, target: HostPort| {
+        let tls = tls.clone();
+        async move { handshake(address, &target, &tls).await }
+    };
+    match first_of(targets, last, look_up, attempt).await {
+        Ok(stream) => Ok(TokioIo::new(stream)),
+        Err(why) if why.contains("not authorized") => Err(NoConnection(format!(
+            "{why}. server_id is {}: only a server that presents exactly this ID is trusted; write the server's own \
+             ID into server_id, or name the right server",
+            identity.server_id()
+        ))),
+        Err(why) => Err(NoConnection(why)),
+    }
+}
+
+/// The first connection that comes about; if none does, why, for every address. A name may have several.
+async fn first_of<S, L, A, Looked, Attempted>(
+    targets: &[HostPort],
+    last: &Mutex<Option<SocketAddr>>,
+    look_up: L,
+    attempt: A,
+) -> Result<S, String>
+where
+    L: Fn(HostPort) -> Looked,
+    Looked: Future<Output = std::io::Result<Vec<SocketAddr>>>,
+    A: Fn(SocketAddr, HostPort) -> Attempted,
+    Attempted: Future<Output = Result<S, String>>,
+{
     let mut refusals = Vec::new();
     let mut addresses: Vec<(SocketAddr, &HostPort)> = Vec::new();
     for target in targets {
-        match lookup_host((target.host.as_str(), target.port)).await {
-            Ok(found) => addresses.extend(found.map(|a| (a, target))),
+        match look_up(target.clone()).await {
+            Ok(found) => addresses.extend(found.into_iter().map(|a| (a, target))),
             Err(error) => refusals.push(format!("{target} cannot be looked up: {error}")),
         }
     }
@@ -119,12 +152,10 @@ async fn first_of(
         .into_iter()
         .zip(0u32..)
         .map(|((address, target), n)| {
-            let tls = tls.clone();
+            let attempt = attempt(address, target.clone());
             async move {
                 tokio::time::sleep(NEXT_AFTER * n).await;
-                let attempt =
-                    tokio::time::timeout(CONNECTS_WITHIN, handshake(address, target, &tls));
-                match attempt.await {
+                match tokio::time::timeout(CONNECTS_WITHIN, attempt).await {
                     Ok(Ok(stream)) => Ok((address, stream)),
                     Ok(Err(why)) => Err(format!("{address}: {why}")),
                     Err(_) => Err(format!("{address} does not answer")),
@@ -136,20 +167,12 @@ async fn first_of(
         match attempt {
             Ok((address, stream)) => {
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
-                return Ok(TokioIo::new(stream));
+                return Ok(stream);
             }
             Err(why) => refusals.push(why),
         }
     }
-    let mut why = refusals.join("; ");
-    if why.contains("not authorized") {
-        why = format!(
-            "{why}. server_id is {}: only a server that presents exactly this ID is trusted; write the server's own \
-             ID into server_id, or name the right server",
-            identity.server_id()
-        );
-    }
-    Err(NoConnection(why))
+    Err(refusals.join("; "))
 }
 
 async fn handshake(
@@ -168,16 +191,103 @@ async fn handshake(
     Ok(Box::new(stream))
 }
 
-/// An error with everything that caused it.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// What a name has: `10.0.0.<n>` for each number.
+    fn records(numbers: &[u8], port: u16) -> Vec<SocketAddr> {
+        let address = |n: &u8| SocketAddr::from(([10, 0, 0, *n], port));
+        numbers.iter().map(address).collect()
     }
-    text
+
+    /// Dials `names`, of which each has its own records; 10.0.0.<n> is alive, dead (refuses) or silent.
+    async fn dial(
+        names: &[(&str, &[u8])],
+        alive: &[u8],
+        silent: &[u8],
+        last: &Mutex<Option<SocketAddr>>,
+    ) -> (Result<u8, String>, Vec<u8>) {
+        let targets: Vec<HostPort> = names
+            .iter()
+            .map(|(name, _)| format!("{name}:8081").parse().expect("an address"))
+            .collect();
+        let tried = RefCell::new(Vec::new());
+        let look_up = |target: HostPort| {
+            let found = names.iter().find(|(name, _)| *name == target.host);
+            let found = found.map(|(_, numbers)| records(numbers, target.port));
+            async move {
+                let found = found.filter(|f| !f.is_empty());
+                found.ok_or_else(|| std::io::Error::other("no such name"))
+            }
+        };
+        let attempt = |address: SocketAddr, _| {
+            let n = match address.ip() {
+                std::net::IpAddr::V4(ip) => ip.octets()[3],
+                std::net::IpAddr::V6(_) => 0,
+            };
+            let tried = &tried;
+            async move {
+                tried.borrow_mut().push(n);
+                if silent.contains(&n) {
+                    std::future::pending::<()>().await;
+                }
+                match alive.contains(&n) {
+                    true => Ok(n),
+                    false => Err("refused".to_owned()),
+                }
+            }
+        };
+        let found = first_of(&targets, last, look_up, attempt).await;
+        (found, tried.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_record_of_a_name_is_tried_until_one_answers() {
+        let last = Mutex::default();
+        let (found, tried) = dial(&[("spire", &[1, 2, 3])], &[3], &[2], &last).await;
+        assert_eq!(
+            (found, tried),
+            (Ok(3), vec![1, 2, 3]),
+            "2 says nothing and holds nobody up"
+        );
+        assert_eq!(*last.lock().expect("whole"), Some(records(&[3], 8081)[0]));
+        let (found, tried) = dial(&[("spire", &[1, 2, 3])], &[1, 2, 3], &[], &last).await;
+        assert_eq!(
+            (found, tried),
+            (Ok(3), vec![3]),
+            "what went well last time comes first"
+        );
+        let (found, _) = dial(&[("spire", &[4, 5])], &[5], &[], &last).await;
+        assert_eq!(
+            found,
+            Ok(5),
+            "records change: every connection looks the name up anew"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_is_unknown_does_not_stand_in_the_way_of_another() {
+        let last = Mutex::default();
+        let (found, _) = dial(&[("gone", &[]), ("spire", &[7])], &[7], &[], &last).await;
+        assert_eq!(found, Ok(7));
+        let (found, _) = dial(&[("gone", &[]), ("spire", &[8, 9])], &[], &[9], &last).await;
+        assert_eq!(
+            found.expect_err("none answers"),
+            "gone:8081 cannot be looked up: no such name; 10.0.0.8:8081: refused; 10.0.0.9:8081 does not answer"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_with_any_number_of_records_is_bounded_and_keeps_the_one_that_answered() {
+        let many: Vec<u8> = (1..=200).collect();
+        let last = Mutex::new(Some(records(&[200], 8081)[0]));
+        let (found, tried) = dial(&[("spire", &many)], &[200], &[], &last).await;
+        assert_eq!((found, tried), (Ok(200), vec![200]));
+        let (found, tried) = dial(&[("spire", &many)], &[], &[], &last).await;
+        assert!(found.is_err());
+        assert_eq!(tried.len(), MOST_ADDRESSES);
+    }
 }

@@ -11,7 +11,7 @@ use spiffe::{WorkloadApiClient, WorkloadApiError, X509Source};
 use spiffe_rustls::{TrustDomainPolicy, authorizer, mtls_client};
 use tokio::{sync::watch, task::AbortHandle};
 
-use super::connect::causes;
+use crate::causes::causes;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -19,10 +19,11 @@ use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
 use super::{
-    connect::{Dialer, NoConnection, causes},
+    connect::{Dialer, NoConnection},
     identity::Identity,
     outcome::Reached,
 };
+use crate::causes::causes;
 
 /// Connections tried for one call at most: each one before went away before the call could be sent.
 const CONNECTIONS: usize = 4;
