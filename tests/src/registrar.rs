@@ -64,6 +64,21 @@ impl Registrar {
         cluster: &str,
         extra: &str,
     ) -> anyhow::Result<Self> {
+        Self::start_in(plane, kubeconfig, socket, cluster, extra, &[])
+    }
+
+    /// As [`Registrar::start_with`], with further variables in its environment.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_in(
+        plane: &ControlPlane,
+        kubeconfig: &Path,
+        socket: &Path,
+        cluster: &str,
+        extra: &str,
+        environment: &[(String, String)],
+    ) -> anyhow::Result<Self> {
         let metrics_port = free_port()?;
         let text = format!(
             "mode = \"reconcile\"\ntrust_domain = \"{TRUST_DOMAIN}\"\ncluster = \"{cluster}\"\n\
@@ -77,7 +92,9 @@ impl Registrar {
         std::fs::write(&config, text)?;
         let log = plane.dir().join(format!("{name}.log"));
         let args = ["run", "-config", &config.display().to_string()];
-        let process = Process::start(&program()?, args, &[("NO_COLOR", "1")], &log)?;
+        let further = environment.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let env: Vec<(&str, &str)> = [("NO_COLOR", "1")].into_iter().chain(further).collect();
+        let process = Process::start(&program()?, args, &env, &log)?;
         Ok(Self {
             process,
             metrics_port,
@@ -95,6 +112,15 @@ impl Registrar {
     /// # Errors
     /// If nobody answers.
     pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let (status, _, body) = self.answer(path).await?;
+        Ok((status, body))
+    }
+
+    /// As [`Registrar::get`], with the head of the answer between.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn answer(&self, path: &str) -> anyhow::Result<(u16, String, String)> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.metrics_port)).await?;
         let request =
@@ -108,7 +134,7 @@ impl Registrar {
             .nth(1)
             .context("a status")?
             .parse()?;
-        Ok((status, body.to_owned()))
+        Ok((status, head.to_owned(), body.to_owned()))
     }
 
     /// Waits until `/readyz` says 200.
