@@ -11,13 +11,19 @@ TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/k8s-workload-registrar/tools
 DENY := $(TOOLS)/bin/cargo-deny-0.20.2
 MACHETE := $(TOOLS)/bin/cargo-machete-0.9.2
 
-.PHONY: help tools demo test check dependencies fast it bench control-plane
+# What `make image` builds: release is what the Dockerfile builds, dev is built in a fraction of the time.
+PROFILE ?= release
+
+.PHONY: help tools demo test check dependencies fast it image slow bench control-plane
 
 help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
 	@echo 'make test   everything: format, lints, fast tests, tests on the real control plane (cold 30 min, warm 5 min)'
 	@echo 'make check  format, lints and dependencies only'
 	@echo 'make bench  what it costs beside the raw limits (N=1000,10000 RUNS=1; about 10 min)'
+	@echo 'make image  the lines of deploy/Dockerfile without a container engine, and the result run as nobody in an empty'
+	@echo '            folder, as root (PROFILE=dev; about 8 min, dev 3 min)'
+	@echo 'make slow   tests that last: the three minutes after which a SPIRE Server closes a connection'
 	@echo 'make fast   the tests that need no control plane'
 
 tools:
@@ -65,6 +71,16 @@ it: control-plane
 	$(CARGO) test -p registrar-tests
 	@echo '== the demo'
 	$(CARGO) run -q -p registrar-tests --bin demo
+
+image: control-plane
+	@echo '== the image, by the lines of deploy/Dockerfile'
+	PROFILE=$(PROFILE) tests/image/build target/image
+	@echo '== the image, run as nobody in an empty folder'
+	$(CARGO) test -p registrar-tests --test it -- --ignored image::
+
+slow: control-plane
+	$(CARGO) build -p k8s-workload-registrar
+	$(CARGO) test -p registrar-tests --test it -- --ignored the_servers_three_minutes
 
 bench: control-plane
 	@echo '== building for release (about 5 min the first time)'

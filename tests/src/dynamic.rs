@@ -3,7 +3,10 @@
 use anyhow::Context;
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams,
+        ValidationDirective,
+    },
     core::GroupVersionKind,
 };
 use serde::Deserialize;
@@ -40,6 +43,25 @@ pub async fn apply_yaml(client: &Client, text: &str) -> anyhow::Result<()> {
             .with_context(|| format!("{} {name}", object["kind"]))?;
     }
     Ok(())
+}
+
+/// Has the API server validate an object strictly, every field of it, without writing it.
+///
+/// # Errors
+/// As [`create`].
+pub async fn dry_run(client: &Client, object: &Value) -> Result<(), String> {
+    let params = PatchParams {
+        dry_run: true,
+        field_validation: Some(ValidationDirective::Strict),
+        ..PatchParams::apply("registrar-tests").force()
+    };
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    api(client, object)
+        .map_err(|e| e.to_string())?
+        .patch(name, &params, &Patch::Apply(object))
+        .await
+        .map(drop)
+        .map_err(message)
 }
 
 /// A SpiffeID with this spec.

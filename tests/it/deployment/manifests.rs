@@ -1,15 +1,13 @@
 //! Manifests that the API server takes, and that fit together.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
+use kube::Client;
 use registrar_tests::{Options, dynamic, webhook::Webhook};
 use serde_json::{Value, json};
 
-use super::{deploy, documents};
-use crate::plane::private;
+use super::{deploy, documents, parsed};
+use crate::plane::{private, shared};
 
 /// The names of what pods of this template mount: ConfigMaps, and Secrets.
 fn mounted(template: &Value) -> BTreeSet<&str> {
@@ -47,25 +45,25 @@ fn what_generate_config_makes_fits_the_manifests_of_webhook_mode() {
     }
 }
 
-/// The files of a kustomization, of the ones that it builds on, too.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let kustomization = &documents(&dir.join("kustomization.yaml"))[0];
-    let mut found = Vec::new();
-    for resource in kustomization["resources"].as_array().into_iter().flatten() {
-        let path = dir.join(resource.as_str().expect("a path"));
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false => found.push(path),
-        }
-    }
-    found
+/// What `kustomize build` makes of a folder.
+fn built(dir: &Path) -> Vec<Value> {
+    let output = Command::new("go")
+        .args(["tool", "kustomize", "build"])
+        .arg(dir)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/kustomize"))
+        .output()
+        .expect("go runs: it is needed for the control plane too");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", dir.display());
+    let warnings = said.lines().filter(|l| !l.starts_with("go: downloading"));
+    assert_eq!(warnings.count(), 0, "{}: {said}", dir.display());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    parsed(&text).unwrap_or_else(|e| panic!("{}: {e}", dir.display()))
 }
 
-#[tokio::test]
-async fn every_manifest_is_one_that_the_api_server_takes() {
-    let p = private(Options::default()).await;
-    p.cluster.namespace("spire").await.expect("a namespace");
-    let client = p.plane.client().await.expect("a client");
+/// The kustomization of someone who has a StatefulSet `spire-server` and adds the sidecar of this mode to it.
+fn beside_a_server(mode: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
     let server = json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",
         "metadata": {"namespace": "spire", "name": "spire-server"},
@@ -78,47 +76,92 @@ async fn every_manifest_is_one_that_the_api_server_takes() {
             }},
         },
     });
-    dynamic::apply_yaml(&client, &server.to_string())
-        .await
-        .expect("a spire-server");
-    let mut configs = 0;
-    for shape in ["standalone", "sidecar"] {
-        for mode in ["reconcile", "crd", "webhook"] {
-            let dir = deploy().join(shape).join(mode);
-            for file in files(&dir) {
-                let text = std::fs::read_to_string(&file).expect("a file");
-                let applied = dynamic::apply_yaml(&client, &text).await;
-                applied.unwrap_or_else(|e| panic!("{}: {e:#}", file.display()));
-                for object in documents(&file) {
-                    if let Some(text) = object["data"]["k8s-workload-registrar.conf"].as_str() {
-                        let read = registrar_adapters::config::parse("config", text.to_owned());
-                        let (config, problems) =
-                            read.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-                        assert!(problems.list.is_empty(), "{}: {problems}", file.display());
-                        assert_eq!(config.mode.name(), mode);
-                        configs += 1;
-                    }
-                }
-            }
-            if shape == "sidecar" {
-                let patch = documents(&dir.join("container.yaml")).remove(0);
-                let request = http::Request::patch(
-                    "/apis/apps/v1/namespaces/spire/statefulsets/spire-server?dryRun=All&fieldValidation=Strict",
-                )
-                .header("Content-Type", "application/strategic-merge-patch+json")
-                .body(patch.to_string().into_bytes())
-                .expect("a request");
-                let patched = client.request_text(request).await;
-                let patched: Value =
-                    serde_json::from_str(&patched.expect("the patch fits")).expect("an object");
-                let containers = patched["spec"]["template"]["spec"]["containers"].as_array();
-                assert_eq!(
-                    containers.map(Vec::len),
-                    Some(2),
-                    "beside the server, not instead of it"
+    std::fs::write(dir.path().join("server.yaml"), server.to_string()).expect("written");
+    let component = deploy().join("sidecar").join(mode);
+    let component = component.canonicalize().expect("a folder");
+    let here = dir.path().canonicalize().expect("a folder");
+    let up = "../".repeat(here.components().count() - 1);
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": ["server.yaml"],
+        "components": [format!("{up}{}", component.display().to_string().trim_start_matches('/'))],
+    });
+    std::fs::write(
+        dir.path().join("kustomization.yaml"),
+        kustomization.to_string(),
+    )
+    .expect("written");
+    dir
+}
+
+/// The API server takes these objects, and knows every field of them.
+async fn accepted(client: &Client, what: &str, objects: &[Value]) {
+    for object in objects {
+        let said = dynamic::dry_run(client, object).await;
+        said.unwrap_or_else(|e| {
+            panic!(
+                "{what}: {} {}: {e}",
+                object["kind"], object["metadata"]["name"]
+            )
+        });
+    }
+}
+
+#[tokio::test]
+async fn every_folder_builds_and_the_api_server_knows_every_field() {
+    let p = private(Options::default()).await;
+    p.cluster.namespace("spire").await.expect("a namespace");
+    let client = p.plane.client().await.expect("a client");
+    for mode in ["reconcile", "crd", "webhook"] {
+        let base = built(&deploy().join("base").join(mode));
+        accepted(&client, mode, &base).await;
+        let beside = beside_a_server(mode);
+        for dir in [&deploy().join("standalone").join(mode), beside.path()] {
+            let objects = built(dir);
+            let what = dir.display().to_string();
+            accepted(&client, &what, &objects).await;
+            for object in &base {
+                let same = |o: &&Value| {
+                    o["kind"] == object["kind"]
+                        && o["metadata"]["name"] == object["metadata"]["name"]
+                };
+                assert!(
+                    objects.iter().any(|o| same(&o)),
+                    "{what}: {}",
+                    object["metadata"]
                 );
             }
+            let texts = objects
+                .iter()
+                .filter_map(|o| o["data"]["k8s-workload-registrar.conf"].as_str());
+            let texts: Vec<&str> = texts.collect();
+            assert_eq!(texts.len(), 1, "{what}");
+            let read = registrar_adapters::config::parse("config", texts[0].to_owned());
+            let (config, problems) = read.unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(problems.list.is_empty(), "{what}: {problems}");
+            assert_eq!(config.mode.name(), mode);
         }
+        let objects = built(beside.path());
+        let server = objects.iter().find(|o| o["kind"] == "StatefulSet");
+        let pod = &server.expect("the server")["spec"]["template"]["spec"];
+        let containers = pod["containers"].as_array().map(Vec::len);
+        assert_eq!(containers, Some(2), "beside the server, not instead of it");
     }
-    assert_eq!(configs, 6);
+    let webhook = documents(&deploy().join("base/crd/webhook.yaml"));
+    accepted(&client, "the webhook of SpiffeIDs", &webhook).await;
+}
+
+#[tokio::test]
+async fn a_field_that_there_is_not_is_found() {
+    let b = shared("dry-run").await;
+    let client = b.plane.client().await.expect("a client");
+    let mut policy = built(&deploy().join("standalone/reconcile"))
+        .into_iter()
+        .find(|o| o["kind"] == "PodDisruptionBudget")
+        .expect("one");
+    policy["metadata"]["namespace"] = json!(b.name);
+    dynamic::dry_run(&client, &policy).await.expect("right");
+    policy["spec"]["maxUnavailabel"] = json!(1);
+    let said = dynamic::dry_run(&client, &policy).await.expect_err("wrong");
+    assert!(said.contains("maxUnavailabel"), "{said}");
 }
