@@ -1,8 +1,15 @@
 //! Several replicas: one writes, another takes over whatever becomes of it, and nothing is lost or written twice.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
 
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{ConfigMap, Endpoints},
+};
 use kube::{
     Api,
     api::{Patch, PatchParams, PostParams},
@@ -14,6 +21,7 @@ use registrar_tests::{
     proxy::Proxy,
     relay::{Record, Relay},
     steadily,
+    wall_clock::WallClock,
 };
 use serde_json::json;
 
@@ -27,14 +35,46 @@ struct Replica {
     name: &'static str,
     registrar: Registrar,
     api: Proxy,
+    clock: WallClock,
     _relay: Relay,
+}
+
+/// Every renewal of the Lease: by whom, and when by the holder's own clock.
+#[derive(Clone, Default)]
+struct Renewals(Arc<Mutex<Vec<(String, SystemTime)>>>);
+
+impl Renewals {
+    /// Looks at the Lease far more often than it is renewed.
+    async fn watch(self, leases: Api<Lease>) {
+        loop {
+            if let Ok(Some(lease)) = leases.get_opt(LEASE).await
+                && let Some(spec) = lease.spec
+                && let (Some(holder), Some(renewed)) = (spec.holder_identity, spec.renew_time)
+            {
+                let renewal = (holder, SystemTime::from(renewed.0));
+                let mut all = self.0.lock().expect("whole");
+                if all.last() != Some(&renewal) {
+                    all.push(renewal);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 struct Replicas {
     p: Private,
     all: Vec<Replica>,
     record: Record,
+    renewals: Renewals,
+    watching: tokio::task::JoinHandle<()>,
     pods: usize,
+}
+
+impl Drop for Replicas {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
 }
 
 impl Replicas {
@@ -54,21 +94,33 @@ impl Replicas {
                 .expect("a kubeconfig");
             let relay = Relay::start(p.plane.dir(), name, &p.plane.spire_socket(), record.clone())
                 .expect("a relay");
-            let mut registrar =
-                Registrar::start_with(&p.plane, &kubeconfig, relay.socket(), "election", ELECTED)
-                    .expect("starts");
+            let clock = WallClock::new(p.plane.dir(), name).expect("a clock");
+            let mut registrar = Registrar::start_in(
+                &p.plane,
+                &kubeconfig,
+                relay.socket(),
+                "election",
+                ELECTED,
+                &clock.env(),
+            )
+            .expect("starts");
             registrar.ready().await;
             all.push(Replica {
                 name,
                 registrar,
                 api,
+                clock,
                 _relay: relay,
             });
         }
+        let renewals = Renewals::default();
+        let leases = Api::namespaced(p.cluster.client(), "apps");
         Self {
+            watching: tokio::spawn(renewals.clone().watch(leases)),
             p,
             all,
             record,
+            renewals,
             pods: 0,
         }
     }
@@ -144,6 +196,44 @@ impl Replicas {
         let distinct: BTreeSet<_> = turns.iter().collect();
         assert_eq!(turns.len(), distinct.len(), "{turns:?}");
     }
+
+    /// By what the server's side saw: each call that wrote began within ten seconds of its replica's last renewal of
+    /// the Lease, and not after another one's.
+    fn no_call_began_after_its_lease(&self) {
+        /// What the way from the replica to the record may take.
+        const ON_THE_WAY: Duration = Duration::from_secs(1);
+        let renewals = self.renewals.0.lock().expect("whole").clone();
+        let identity = |name: &str| -> String {
+            let replica = self.all.iter().find(|r| r.name == name);
+            let log = replica.expect("a replica").registrar.process.log();
+            let said = log.split("identity=").nth(1).expect("who it is");
+            said.split_whitespace().next().expect("a word").to_owned()
+        };
+        let writes = self.record.writes();
+        assert!(!writes.is_empty());
+        for (writer, at) in writes {
+            let holder = identity(writer);
+            let before = renewals.iter().filter(|(_, renewed)| *renewed <= at);
+            let own = before
+                .clone()
+                .filter(|(h, _)| *h == holder)
+                .map(|(_, t)| *t);
+            let renewed = own
+                .max()
+                .unwrap_or_else(|| panic!("{writer} wrote without the Lease"));
+            let since = at.duration_since(renewed).expect("later");
+            assert!(
+                since <= Duration::from_secs(10) + ON_THE_WAY,
+                "{writer} wrote {since:?} after its last renewal"
+            );
+            let (last, when) = before.max_by_key(|(_, t)| *t).expect("one");
+            let after = at.duration_since(*when).expect("later");
+            assert!(
+                *last == holder || after <= ON_THE_WAY,
+                "{writer} wrote {after:?} after {last} took the Lease"
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -195,6 +285,7 @@ async fn a_replica_that_ends_or_dies_or_freezes_is_followed_by_another_and_write
     r.all_registered().await;
     r.all[second].registrar.process.must_run().expect("runs");
     assert_eq!(r.record.turns().len(), 4, "{:?}", r.record.turns());
+    r.no_call_began_after_its_lease();
 }
 
 #[tokio::test]
@@ -248,6 +339,59 @@ async fn a_leader_cut_off_from_the_api_server_stops_in_time_and_stays_up() {
     for n in [first, second] {
         r.all[n].registrar.process.must_run().expect("runs");
     }
+    r.no_call_began_after_its_lease();
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_jumps_moves_nobody() {
+    let mut r = Replicas::start(&["left", "right"]).await;
+    let leader = r.a_leader_other_than(None).await;
+    let standby = 1 - leader;
+    r.more_pods(5).await;
+    r.all_registered().await;
+    // An hour ahead on the one and half an hour behind on the other: further apart than any lease lasts; then the other
+    // way round. (Half an hour, since the API server's certificate is not valid much longer ago.)
+    for (leads, stands_by) in [(3600, -1800), (-1800, 3600)] {
+        r.all[leader].clock.jump(leads).expect("set");
+        r.all[standby].clock.jump(stands_by).expect("set");
+        r.more_pods(5).await;
+        r.all_registered().await;
+        let leases: Api<Lease> = Api::namespaced(r.p.cluster.client(), "apps");
+        eventually(
+            "the Lease is renewed by the clock that jumped",
+            async || {
+                let lease = leases.get(LEASE).await.map_err(|e| e.to_string())?;
+                let renewed = lease.spec.and_then(|s| s.renew_time).ok_or("no time")?;
+                let now = k8s_openapi::jiff::Timestamp::now();
+                let ahead = renewed.0.as_second() - now.as_second();
+                match (ahead - leads).abs() < 60 {
+                    true => Ok(()),
+                    false => Err(format!("{ahead} s ahead")),
+                }
+            },
+        )
+        .await;
+        // Longer than a lease.
+        steadily(
+            Duration::from_secs(17),
+            "the same one leads",
+            async || match r.leader().await {
+                Ok(now) if now == leader => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )
+        .await;
+        r.more_pods(5).await;
+        r.all_registered().await;
+    }
+    assert_eq!(r.record.turns(), [r.all[leader].name]);
+    // And a lead that was given up is taken, whatever time it is for whom.
+    r.all[leader].registrar.process.terminate();
+    r.more_pods(5).await;
+    let next = r.a_leader_other_than(Some(leader)).await;
+    assert_eq!(next, standby);
+    r.all_registered().await;
+    r.each_wrote_in_one_row();
 }
 
 #[tokio::test]
@@ -311,6 +455,26 @@ async fn a_lease_or_an_old_lock_that_another_one_renews_is_never_taken() {
         async || {
             count += 1;
             maps.patch(LEASE, &apply, &Patch::Apply(lock(count)))
+                .await
+                .map_err(|e| e.to_string())?;
+            match registrar.metric("leader").await {
+                Ok(0.0) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        },
+    )
+    .await;
+    // The same on an Endpoints object: the other kind that the original had. One is renewed before the other ends.
+    let endpoints: Api<Endpoints> = Api::namespaced(b.cluster.client(), "old-lock");
+    steadily(
+        Duration::from_secs(10),
+        "the old lock on Endpoints is honoured",
+        async || {
+            count += 1;
+            let mut object = lock(count);
+            object["kind"] = json!("Endpoints");
+            endpoints
+                .patch(LEASE, &apply, &Patch::Apply(object))
                 .await
                 .map_err(|e| e.to_string())?;
             match registrar.metric("leader").await {

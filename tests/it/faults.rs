@@ -1,6 +1,6 @@
 //! Whatever is killed, frozen or restarted: afterwards exactly the living pods have entries, and no process ended by itself.
 
-use registrar_tests::{Options, PodSpec, Registrar, entries::line, eventually};
+use registrar_tests::{Options, PodSpec, Registrar, entries::line, eventually, steadily};
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::plane::{Private, private};
@@ -119,6 +119,61 @@ async fn an_api_server_that_restarts_and_a_watch_that_expired_lose_nothing() {
     p.plane.api_ready().await.expect("ready");
     registrar.process.thaw();
     exactly(&p, &mut registrar, 5..20).await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_away_for_long_is_waited_for_and_the_probes_stay_true() {
+    let mut p = private(no_agents()).await;
+    let extra = "leader_election = true\nnamespace = \"apps\"\ndrift_interval = \"2s\"";
+    let mut registrar = Registrar::start(&p.plane, "faults", extra).expect("starts");
+    registrar.ready().await;
+    make(&p, 0, 10).await;
+    exactly(&p, &mut registrar, 0..10).await;
+    p.plane.api_server.kill();
+    let before = p.entries.selecting(ROOT, &["k8s:ns:apps"]).await;
+    let before = before.expect("listed");
+    let gone = &before[0].id;
+    p.entries.delete(gone).await.expect("deleted");
+    eventually("it does not lead any more", async || {
+        match registrar.metric("leader").await {
+            Ok(0.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let writes = registrar.writes().await.expect("answers");
+    // Longer than any pause between two attempts: more of the same would follow.
+    let away = Duration::from_secs(25);
+    steadily(away, "it stays, says so, and writes nothing", async || {
+        registrar.process.must_run().map_err(|e| e.to_string())?;
+        let live = registrar.get("/livez").await.map_err(|e| e.to_string())?;
+        let leader = registrar
+            .metric("leader")
+            .await
+            .map_err(|e| e.to_string())?;
+        let now = registrar.writes().await.map_err(|e| e.to_string())?;
+        match (live.0, leader, now == writes) {
+            (200, 0.0, true) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    for metric in ["watch_failures_total{kind=\"Pod\"}", "lease_failures_total"] {
+        let failures = registrar.metric(metric).await.expect("answers");
+        assert!(failures >= 3.0, "{metric}: {failures}");
+    }
+    p.plane.api_server.start_again().expect("starts");
+    p.plane.api_ready().await.expect("ready");
+    for n in 0..3 {
+        p.cluster
+            .delete_pod("apps", &format!("p-{n}"))
+            .await
+            .expect("deleted");
+    }
+    make(&p, 10, 20).await;
+    exactly(&p, &mut registrar, 3..20).await;
+    registrar.ready().await;
+    assert_eq!(registrar.metric("leader").await.expect("answers"), 1.0);
 }
 
 #[tokio::test]

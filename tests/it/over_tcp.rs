@@ -6,7 +6,7 @@ use registrar_tests::{
     Options, PodSpec, Registrar,
     agent::Agent,
     entries::{Entry, entry, line},
-    eventually,
+    eventually, eventually_within,
     process::free_port,
     proxy::Proxy,
 };
@@ -142,7 +142,7 @@ async fn failures(registrar: &Registrar) -> Vec<String> {
 async fn servers_that_restart_move_or_die_are_found_again_without_a_restart() {
     let mut p = plane().await;
     own_entry(&p, true, 3600).await;
-    let _agent = Agent::start(&p.plane, CLUSTER, "node-1")
+    let mut agent = Agent::start(&p.plane, CLUSTER, "node-1")
         .await
         .expect("an agent");
     let (a, b) = (
@@ -156,7 +156,7 @@ async fn servers_that_restart_move_or_die_are_found_again_without_a_restart() {
         a.port(),
         b.port()
     );
-    let mut registrar = start(&p, &addresses, "");
+    let mut registrar = start(&p, &addresses, "drift_interval = \"2s\"");
     registrar.ready().await;
     let mut pods = BTreeSet::new();
     let more = async |p: &Private, pods: &mut BTreeSet<usize>| {
@@ -187,6 +187,63 @@ async fn servers_that_restart_move_or_die_are_found_again_without_a_restart() {
     p.plane.spire_server.start_again().expect("starts");
     p.plane.spire_ready().await.expect("ready");
     exactly(&p, &mut registrar, &pods).await;
+    // The agent dies: what it gave before is good until it expires, for new connections, too.
+    agent.process.kill();
+    a.drop_connections();
+    more(&p, &mut pods).await;
+    exactly(&p, &mut registrar, &pods).await;
+    let number = a.accepted();
+    agent.process.start_again().expect("starts");
+    eventually("its new SVID is used", async || match a.accepted() {
+        made if made > number => Ok(()),
+        same => Err(format!("{same} connections")),
+    })
+    .await;
+    more(&p, &mut pods).await;
+    exactly(&p, &mut registrar, &pods).await;
+}
+
+#[tokio::test]
+#[ignore = "the server closes its connections after three minutes; make slow"]
+async fn the_servers_three_minutes_fail_no_call() {
+    let p = plane().await;
+    own_entry(&p, true, 7200).await;
+    let _agent = Agent::start(&p.plane, CLUSTER, "node-1")
+        .await
+        .expect("an agent");
+    let proxy = Proxy::start(p.plane.spire_port()).await.expect("a proxy");
+    let address = format!("127.0.0.1:{}", proxy.port());
+    let mut registrar = start(&p, &address, "drift_interval = \"1s\"");
+    registrar.ready().await;
+    let failures_at_first = failures(&registrar).await;
+    let (begun, connections) = (std::time::Instant::now(), proxy.accepted());
+    let mut pods = BTreeSet::new();
+    let ceiling = std::time::Duration::from_secs(400);
+    eventually_within(
+        ceiling,
+        "the server closes two connections by age",
+        async || {
+            let n = pods.len();
+            if n < 1000 {
+                p.cluster
+                    .pod(&PodSpec::new("apps", &format!("p-{n}")))
+                    .await
+                    .map_err(|e| e.to_string())?;
+                pods.insert(n);
+            }
+            match proxy.accepted() - connections {
+                made if made >= 2 => Ok(()),
+                made => Err(format!("{made} new connections")),
+            }
+        },
+    )
+    .await;
+    eprintln!(
+        "two connections ended by age in {} s",
+        begun.elapsed().as_secs()
+    );
+    exactly(&p, &mut registrar, &pods).await;
+    assert_eq!(failures(&registrar).await, failures_at_first);
 }
 
 #[tokio::test]

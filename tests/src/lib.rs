@@ -15,6 +15,7 @@ pub mod registrar;
 pub mod relay;
 pub mod spiffe_ids;
 pub mod wait;
+pub mod wall_clock;
 pub mod webhook;
 
 pub use api_proxy::ApiProxy;
@@ -23,4 +24,4 @@ pub use control_plane::{ControlPlane, Options};
 pub use entries::Entries;
 pub use registrar::Registrar;
 pub use spiffe_ids::SpiffeIds;
-pub use wait::{eventually, steadily};
+pub use wait::{eventually, eventually_within, steadily};

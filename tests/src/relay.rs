@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::SystemTime,
 };
 
 use registrar_adapters::spire::{
@@ -43,11 +44,11 @@ use crate::fate::{Fate, Fates};
 
 /// Who wrote, in order: shared by the relays of all replicas.
 #[derive(Debug, Clone, Default)]
-pub struct Record(Arc<Mutex<Vec<&'static str>>>);
+pub struct Record(Arc<Mutex<Vec<(&'static str, SystemTime)>>>);
 
 impl Record {
-    /// The writers so far, one for each call that writes.
-    pub fn writers(&self) -> Vec<&'static str> {
+    /// The calls so far that write: who began each, and when it arrived.
+    pub fn writes(&self) -> Vec<(&'static str, SystemTime)> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -56,7 +57,8 @@ impl Record {
 
     /// The writers so far, each named once for a row of calls of its own.
     pub fn turns(&self) -> Vec<&'static str> {
-        let mut writers = self.writers();
+        let writes = self.writes();
+        let mut writers: Vec<_> = writes.into_iter().map(|(writer, _)| writer).collect();
         writers.dedup();
         writers
     }
@@ -279,7 +281,7 @@ impl Passing {
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(self.name);
+            .push((self.name, SystemTime::now()));
         self.entries()
     }
 
