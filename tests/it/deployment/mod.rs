@@ -1,6 +1,7 @@
 //! What `deploy/` holds.
 
 mod manifests;
+mod missing_rights;
 mod rights;
 
 use std::path::{Path, PathBuf};

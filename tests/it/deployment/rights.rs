@@ -82,15 +82,15 @@ fn asked(log: &Path) -> (BTreeSet<Right>, BTreeSet<Right>) {
     (all, denied)
 }
 
-struct Audited {
-    p: Private,
+pub struct Audited {
+    pub p: Private,
     log: PathBuf,
     kubeconfig: PathBuf,
     _dir: tempfile::TempDir,
 }
 
 /// A control plane that writes down who asks for what, with the rights of this mode and nothing more.
-async fn audited(mode: &str) -> Audited {
+pub async fn audited(mode: &str) -> Audited {
     let dir = tempfile::tempdir().expect("a folder");
     let policy = dir.path().join("policy.yaml");
     let text = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: Metadata\n";
@@ -128,7 +128,7 @@ async fn audited(mode: &str) -> Audited {
 }
 
 impl Audited {
-    fn start(&self, mode: &str, extra: &str) -> Registrar {
+    pub fn start(&self, mode: &str, extra: &str) -> Registrar {
         let extra =
             format!("mode = \"{mode}\"\nnamespace = \"spire\"\nleader_election = true\n{extra}");
         let socket = self.p.plane.spire_socket();
@@ -327,98 +327,4 @@ async fn webhook_mode_asks_for_exactly_the_rights_of_its_base() {
     registrar.ready().await;
     event_on(&a.p, "bad").await;
     a.compare("webhook", registrar).await;
-}
-
-impl Audited {
-    /// The mode's own roles, but for the verbs of these resources, which are these instead.
-    async fn grant_only(&self, mode: &str, instead: &[(&str, &[&str])]) {
-        let client = self.p.plane.client().await.expect("a client");
-        for mut role in documents(&deploy().join(format!("base/{mode}/rbac.yaml"))) {
-            let mut split = Vec::new();
-            for rule in role["rules"].as_array_mut().into_iter().flatten() {
-                let resources = std::mem::take(&mut rule["resources"]);
-                for resource in resources.as_array().into_iter().flatten() {
-                    let mut rule = rule.clone();
-                    rule["resources"] = json!([resource]);
-                    if let Some((_, verbs)) = instead.iter().find(|(r, _)| resource == r) {
-                        rule["verbs"] = json!(verbs);
-                    }
-                    split.push(rule);
-                }
-            }
-            if split.is_empty() {
-                continue;
-            }
-            role["rules"] = Value::Array(split);
-            let text = serde_yaml::to_string(&role).expect("text");
-            dynamic::apply_yaml(&client, &text).await.expect("applied");
-        }
-    }
-}
-
-async fn told_with_the_manifest(registrar: &mut Registrar, verb: &str, resource: &str) {
-    let words = [
-        format!("cannot {verb} "),
-        resource.to_owned(),
-        "role needs".to_owned(),
-        "deploy/base/<mode>/rbac.yaml".to_owned(),
-    ];
-    eventually(&format!("a line of the log has {words:?}"), async || {
-        registrar.process.must_run().map_err(|e| e.to_string())?;
-        // Without the escapes of a quotation in a quotation.
-        let log = registrar.process.log().replace('\\', "");
-        match log.lines().any(|l| words.iter().all(|w| l.contains(w))) {
-            true => Ok(()),
-            false => Err(registrar.process.log_tail()),
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_missing_right_is_told_with_verb_resource_and_manifest() {
-    let a = audited("reconcile").await;
-    a.p.cluster
-        .pod(&PodSpec::new("apps", "bad").annotation("spiffe.io/id", "a//b"))
-        .await
-        .expect("pod");
-    let none: &[&str] = &["patch"];
-    let lacking = [("nodes", none), ("leases", none), ("configmaps", none)];
-    a.grant_only("reconcile", &lacking).await;
-    let mut registrar = a.start("reconcile", "pod_annotation = \"spiffe.io/id\"");
-    for (verb, resource) in [
-        ("list", "\"nodes\""),
-        ("get", "\"leases\""),
-        ("list", "k8s-workload-registrar-control"),
-    ] {
-        told_with_the_manifest(&mut registrar, verb, resource).await;
-    }
-    // A list alone is not enough, and the rights that were missing take effect without a restart.
-    let lacking = [("nodes", &["list"][..]), ("events", none)];
-    a.grant_only("reconcile", &lacking).await;
-    told_with_the_manifest(&mut registrar, "watch", "\"nodes\"").await;
-    registrar.ready().await;
-    told_with_the_manifest(&mut registrar, "create", "\"events\"").await;
-}
-
-#[tokio::test]
-async fn a_right_that_crd_mode_lacks_is_told_with_verb_resource_and_manifest() {
-    let a = audited("crd").await;
-    let client = a.p.plane.client().await.expect("a client");
-    SpiffeIds::new(client)
-        .install(registrar_adapters::definition::CUSTOM_RESOURCE_DEFINITION)
-        .await
-        .expect("installed");
-    a.p.cluster
-        .pod(&PodSpec::new("apps", "web"))
-        .await
-        .expect("pod");
-    let lacks = async |resource, verbs: &[&str]| a.grant_only("crd", &[(resource, verbs)]).await;
-    lacks("customresourcedefinitions", &["list"]).await;
-    let mut registrar = a.start("crd", "");
-    told_with_the_manifest(&mut registrar, "get", "\"customresourcedefinitions\"").await;
-    lacks("spiffeids", &["list", "watch"]).await;
-    told_with_the_manifest(&mut registrar, "patch", "\"spiffeids\"").await;
-    lacks("spiffeids/status", &["get"]).await;
-    told_with_the_manifest(&mut registrar, "patch", "\"spiffeids/status\"").await;
 }
