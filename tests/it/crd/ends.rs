@@ -93,6 +93,41 @@ async fn the_definition_goes_at_once_no_entry_goes_with_it_and_all_is_made_again
 }
 
 #[tokio::test]
+async fn the_definition_goes_also_while_spire_is_away_and_nobody_loses_an_entry() {
+    let mut b = bench(Options::default()).await;
+    for n in 0..5 {
+        let pod = PodSpec::new("apps", &format!("p-{n}"));
+        b.private.cluster.pod(&pod).await.expect("a pod");
+    }
+    let _registrar = b.registrar("drift_interval = \"3s\"").await;
+    for n in 0..5 {
+        b.standing("apps", &format!("p-{n}"), "True", "Registered")
+            .await;
+    }
+    let before = all(&b).await.expect("entries");
+    b.private.plane.spire_server.kill();
+    b.ids.uninstall().await.expect("asked");
+    eventually("the definition is gone", async || {
+        match b.ids.is_installed().await? {
+            false => Ok(()),
+            true => Err("still there".to_owned()),
+        }
+    })
+    .await;
+    b.private.plane.spire_server.start_again().expect("starts");
+    b.private.plane.spire_ready().await.expect("ready");
+    b.ids
+        .install(CUSTOM_RESOURCE_DEFINITION)
+        .await
+        .expect("installed");
+    for n in 0..5 {
+        b.standing("apps", &format!("p-{n}"), "True", "Registered")
+            .await;
+    }
+    assert_eq!(all(&b).await.expect("entries"), before, "the same entries");
+}
+
+#[tokio::test]
 async fn a_namespace_with_many_pods_waits_for_spire_and_then_goes_in_seconds() {
     let mut b = bench(Options::default()).await;
     b.private.cluster.namespace("crowd").await.expect("made");

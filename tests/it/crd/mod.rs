@@ -3,6 +3,7 @@
 mod bench;
 mod by_hand;
 mod ends;
+mod from_webhook;
 mod given_certificate;
 mod kills;
 mod original;

@@ -2,7 +2,7 @@
 //! stands before it.
 
 use registrar_adapters::definition::CUSTOM_RESOURCE_DEFINITION;
-use registrar_tests::{Options, PodSpec, entries, eventually};
+use registrar_tests::{Options, PodSpec, entries, eventually, spiffe_ids::registered};
 use serde_json::{Value, json};
 
 use super::bench::{OWN, ROOT, all, bench_with, by_hand, id};
@@ -178,6 +178,15 @@ async fn what_a_tenant_may_not_have_is_refused_by_the_controller_alone() {
         before,
         "no entry came or changed"
     );
+
+    // A name that no server takes costs that name and not the identity.
+    let mut names = with("dnsNames", json!(["ok.example.org", "bad name"]));
+    names["spiffeId"] = json!(id("/names"));
+    b.ids.create("apps", "names", names).await.expect("made");
+    let resource = b.standing("apps", "names", "True", "Registered").await;
+    let (.., message) = registered(&resource).expect("a condition");
+    assert!(message.contains("\"bad name\""), "{message}");
+    assert_eq!(b.one("/names").await.dns_names, ["ok.example.org"]);
 
     // A status that names the entry of another: a pod's, a node's, that of another namespace, the operator's.
     for (n, (victim, _)) in before.iter().enumerate() {

@@ -122,6 +122,14 @@ async fn the_webhook_refuses_in_the_originals_words() {
             change("parentId", json!("spiffe://example.org/spire/agent/k8s_psat/demo/u")),
             "spec.parentId must not be reserved",
         ),
+        (
+            change("parentId", json!("spiffe://example.org/k8s-workload-registrar/demo/node/node-1")),
+            "spec.parentId must not be reserved",
+        ),
+        (
+            change("spiffeId", json!("spiffe://example.org/k8s-workload-registrar/demo/node/node-1")),
+            "spec.spiffeId must not be reserved",
+        ),
         (change("downstream", json!(true)), "spec.downstream can only be used"),
     ]
     .into_iter()
