@@ -61,7 +61,73 @@ const ADMISSION_POLICY: &str = include_str!("admission_policy.yaml");
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::objects::spiffe_id::{Condition, SpiffeIdSelector, SpiffeIdSpec, SpiffeIdStatus};
+
+    /// The type and the schema are two texts of one thing.
+    #[test]
+    fn the_schema_has_exactly_the_fields_of_the_type() {
+        let definition: Value = serde_yaml::from_str(CUSTOM_RESOURCE_DEFINITION).expect("YAML");
+        let root = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let keys = |value: &Value| -> BTreeSet<String> {
+            let map = value.as_object().expect("an object");
+            map.keys().cloned().collect()
+        };
+        let text = || Some(String::from("x"));
+        let selector = SpiffeIdSelector {
+            cluster: text(),
+            agent_node_uid: text(),
+            pod_label: Some(Default::default()),
+            pod_name: text(),
+            pod_uid: text(),
+            namespace: text(),
+            service_account: text(),
+            container_image: text(),
+            container_name: text(),
+            node_name: text(),
+            arbitrary: Some(Vec::new()),
+        };
+        let spec = SpiffeIdSpec {
+            selector: selector.clone(),
+            downstream: Some(false),
+            dns_names: Some(Vec::new()),
+            federates_with: Some(Vec::new()),
+            ..SpiffeIdSpec::default()
+        };
+        let condition = Condition {
+            observed_generation: Some(1),
+            last_transition_time: text(),
+            ..Condition::default()
+        };
+        let status = SpiffeIdStatus {
+            entry_id: text(),
+            observed_generation: Some(1),
+            conditions: Some(vec![condition.clone()]),
+        };
+        let json = |value: serde_json::Result<Value>| value.expect("serializable");
+        let (of_spec, of_status) = (
+            &root["properties"]["spec"]["properties"],
+            &root["properties"]["status"]["properties"],
+        );
+        for (schema, value) in [
+            (of_spec, json(serde_json::to_value(spec))),
+            (
+                &of_spec["selector"]["properties"],
+                json(serde_json::to_value(selector)),
+            ),
+            (of_status, json(serde_json::to_value(status))),
+            (
+                &of_status["conditions"]["items"]["properties"],
+                json(serde_json::to_value(condition)),
+            ),
+        ] {
+            assert_eq!(keys(schema), keys(&value));
+        }
+    }
 
     #[test]
     fn nothing_is_left_to_be_filled_in() {
