@@ -6,6 +6,7 @@ mod ends;
 mod from_webhook;
 mod given_certificate;
 mod kills;
+mod names;
 mod original;
 mod pods;
 mod replicas;
