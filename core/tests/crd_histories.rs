@@ -55,6 +55,7 @@ fn action() -> impl Strategy<Value = CrdAction> {
         1 => any::<bool>().prop_map(Definition),
         14 => (1..5u8).prop_map(See),
         1 => Just(Relist),
+        6 => any::<u8>().prop_map(Perform),
         24 => (any::<u8>(), fault()).prop_map(|(which, fault)| Answer(which, fault)),
         2 => any::<bool>().prop_map(Kill),
         1 => any::<u8>().prop_map(Vandal),
@@ -337,5 +338,19 @@ fn a_nodes_entry_stays_while_pods_are_on_it_whoever_deletes_its_spiffe_id() {
     history.push(DeletePod(0));
     replay(&history);
     history.extend([See(9), Kill(false)]);
+    replay(&history);
+}
+
+/// The pod gets no entry any more while its SpiffeID's status is written, and the watch shows that before the answer comes.
+#[test]
+fn what_a_pod_gives_up_goes_although_its_spiffe_id_still_has_it() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    // Another object's write stays under way, so that nothing is judged yet.
+    history.extend([pod(0, Identity::Legal(1)), See(9)]);
+    history.extend([Answer(0, Fault::None), See(9)].repeat(2));
+    history.extend([Hand(0, 0), See(9), Perform(0), See(9)]);
+    history.extend([pod(0, Identity::None), See(9)]);
+    history.extend([Answer(0, Fault::None)].repeat(3));
     replay(&history);
 }

@@ -185,7 +185,7 @@ impl Reconciler {
             .iter()
             .chain(diff.update.iter().map(|(id, ..)| id));
         for id in kept {
-            self.breaker.pardon(id);
+            self.breaker.pardon_for(id, subject);
         }
         for id in &diff.right {
             self.mirror.set_owner(id, owner);
@@ -333,7 +333,7 @@ impl Reconciler {
                 );
                 continue;
             }
-            self.breaker.pardon(&id);
+            self.breaker.pardon_for(&id, subject);
             if let Some(owner) = &owner {
                 self.mirror.set_owner(&id, owner);
             }

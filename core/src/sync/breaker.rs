@@ -1,7 +1,7 @@
 //! The mass-delete breaker: deletes for any reason but a watched deletion gather here, and go only if they are few.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
@@ -14,8 +14,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub(super) struct Breaker {
     /// To be deleted, not allowed yet.
     condemned: BTreeMap<EntryId, (Subject, DeleteReason)>,
-    /// Allowed, not deleted yet.
-    released: BTreeSet<EntryId>,
+    /// Allowed, not deleted yet, and at whose wish.
+    released: BTreeMap<EntryId, Subject>,
     /// When how many were allowed, within the window.
     allowed: VecDeque<(Now, usize)>,
     tripped: Option<TripId>,
@@ -30,7 +30,7 @@ impl Breaker {
         subject: &Subject,
         reason: DeleteReason,
     ) -> bool {
-        if self.released.contains(id) {
+        if self.released.contains_key(id) {
             return true;
         }
         self.condemned.insert(id.clone(), (subject.clone(), reason));
@@ -41,6 +41,30 @@ impl Breaker {
     pub(super) fn pardon(&mut self, id: &EntryId) {
         self.condemned.remove(id);
         self.released.remove(id);
+    }
+
+    /// This subject wants the entry. That does not help a SpiffeID that its pod or node is to take away.
+    pub(super) fn pardon_for(&mut self, id: &EntryId, subject: &Subject) {
+        let taken = matches!(
+            self.wished_by(id),
+            Some(Subject::Pod(..) | Subject::Node(_))
+        );
+        if !taken || !matches!(subject, Subject::SpiffeId(..)) {
+            self.pardon(id);
+        }
+    }
+
+    /// What this subject wished is not its wish any more.
+    pub(super) fn withdraw(&mut self, id: &EntryId, subject: &Subject) {
+        if self.wished_by(id) == Some(subject) {
+            self.pardon(id);
+        }
+    }
+
+    /// Who wants the entry deleted.
+    fn wished_by(&self, id: &EntryId) -> Option<&Subject> {
+        let condemned = self.condemned.get(id).map(|(by, _)| by);
+        condemned.or_else(|| self.released.get(id))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -104,7 +128,10 @@ impl Breaker {
         self.allowed.push_back((now, self.condemned.len()));
         let condemned = std::mem::take(&mut self.condemned);
         let subjects = condemned.values().map(|(s, _)| s.clone()).collect();
-        self.released.extend(condemned.into_keys());
+        let released = condemned
+            .into_iter()
+            .map(|(id, (subject, _))| (id, subject));
+        self.released.extend(released);
         subjects
     }
 
@@ -123,7 +150,10 @@ impl Breaker {
         // Confirmed deletes do not count against the next minute's.
         let condemned = std::mem::take(&mut self.condemned);
         let subjects = condemned.values().map(|(s, _)| s.clone()).collect();
-        self.released.extend(condemned.into_keys());
+        let released = condemned
+            .into_iter()
+            .map(|(id, (subject, _))| (id, subject));
+        self.released.extend(released);
         subjects
     }
 

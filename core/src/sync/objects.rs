@@ -67,6 +67,7 @@ impl Reconciler {
                 let Some(entry) = entries.first() else {
                     return;
                 };
+                self.pardon_resource(subject, name);
                 let owner = Some(owner_of(subject, owner));
                 let entry = self.with_kept_names(subject, entry, there.as_ref());
                 self.apply(subject, name, there.as_ref(), belongs, &entry, owner);
@@ -90,12 +91,24 @@ impl Reconciler {
                     self.forget(subject);
                 }
             }
-            Want::Hold { .. } => drop(self.refused.remove(subject)),
+            Want::Hold { .. } => {
+                self.refused.remove(subject);
+                self.pardon_resource(subject, name);
+            }
             Want::Unknown => {
+                self.pardon_resource(subject, name);
                 if let Subject::Node(node) = subject {
                     self.keep_node(subject, node, name, there.as_ref(), belongs);
                 }
             }
+        }
+    }
+
+    /// The SpiffeID stays after all, and its entry with it.
+    fn pardon_resource(&mut self, subject: &Subject, name: &ResourceName) {
+        let whose = super::resources::subject_of(name);
+        for record in self.mirror.of(&whose) {
+            self.breaker.withdraw(&record.entry.id, subject);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     },
     entry::{EntryId, RegisteredEntry},
     policy::{IdentitySource, Policy},
-    ports::{Failure, FailureClass, KubeCall, ResourceName, SpireCall},
+    ports::{Failure, FailureClass, KubeCall, KubeReply, ResourceName, SpireCall},
     rules::{
         Bundles, Decision, PodLookups, Tuple, decide_node, decide_pod, decide_spiffe_id, spec_of,
     },
@@ -52,6 +52,8 @@ pub enum CrdAction {
     See(u8),
     /// The watch of SpiffeIDs begins anew.
     Relist,
+    /// One of the calls under way that write to the Kubernetes API is done; its answer comes later than the watch shows it.
+    Perform(u8),
     /// One of the calls under way is answered.
     Answer(u8, Fault),
     /// The process is killed and started again; what is under way arrives, or not.
@@ -68,6 +70,8 @@ pub enum CrdAction {
 enum Call {
     Spire(SpireCall),
     Kube(KubeCall),
+    /// Done, and on its way back.
+    Done(KubeReply),
 }
 
 /// The whole of it.
@@ -231,6 +235,7 @@ impl CrdWorld {
                 let events = self.api.list();
                 self.step(events);
             }
+            CrdAction::Perform(which) => self.perform(usize::from(which)),
             CrdAction::Answer(which, fault) => self.answer(usize::from(which), fault),
             CrdAction::Kill(arrives) => self.kill(arrives),
             CrdAction::Vandal(n) => {
@@ -388,6 +393,19 @@ impl CrdWorld {
         self.start();
     }
 
+    fn perform(&mut self, which: usize) {
+        let writes = |(id, call): (&CallId, &Call)| match call {
+            Call::Kube(call) if call.is_write() => Some((*id, call.clone())),
+            _ => None,
+        };
+        let all: Vec<_> = self.under_way.iter().filter_map(writes).collect();
+        if let Some((id, call)) = all.get(which % all.len().max(1)) {
+            self.seen.count("done before it is answered");
+            let reply = self.api.perform(call);
+            self.under_way.insert(*id, Call::Done(reply));
+        }
+    }
+
     fn answer(&mut self, which: usize, fault: Fault) {
         let ids: Vec<CallId> = self.under_way.keys().copied().collect();
         let Some(id) = ids.get(which % ids.len().max(1)) else {
@@ -418,6 +436,11 @@ impl CrdWorld {
                 let reply = done.then(|| self.api.perform(&call));
                 let reply = reply.filter(|_| fault == Fault::None).unwrap_or(Err(lost));
                 Event::KubeReplied(*id, reply)
+            }
+            Call::Done(reply) if fault == Fault::None => Event::KubeReplied(*id, reply),
+            Call::Done(_) => {
+                let lost = Failure::new(FailureClass::Unknown, "deadline exceeded");
+                Event::KubeReplied(*id, Err(lost))
             }
         };
         self.step([event]);
