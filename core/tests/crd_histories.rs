@@ -354,3 +354,17 @@ fn what_a_pod_gives_up_goes_although_its_spiffe_id_still_has_it() {
     history.extend([Answer(0, Fault::None)].repeat(3));
     replay(&history);
 }
+
+/// Definition, SpiffeIDs and node go while the process is away: nothing tells of the node any more but the pod on it.
+#[test]
+fn a_nodes_entry_stays_for_the_pods_on_it_also_when_all_else_went_unseen() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([Definition(false), Node(false), Kill(true), Kill(false)]);
+    replay(&history);
+    history.push(DeletePod(0));
+    replay(&history);
+    history.insert(history.len() - 1, Wait(30));
+    history.extend([See(9), Kill(false)]);
+    replay(&history);
+}

@@ -63,6 +63,18 @@ impl Reconciler {
             && alias().is_ok_and(|alias| alias == entry.spiffe_id)
     }
 
+    /// The SpiffeID that a node's entry would be of, if that is not there and living pods are on the node.
+    fn node_under_pods(&self, entry: &RegisteredEntry) -> Option<ResourceName> {
+        let ids = self.policy.spiffe_ids.as_ref()?;
+        let below = entry
+            .spiffe_id
+            .path()
+            .strip_prefix(self.policy.root.path())?;
+        let name = ResourceName::new(ids.namespace.clone(), below.strip_prefix('/')?);
+        let there = self.observed.resources.get(&name).is_some();
+        (!there && self.is_under_pods(&name, entry)).then_some(name)
+    }
+
     /// While the definition is being deleted its SpiffeIDs wait for our finalizers, and so does it: they leave even while
     /// the SPIRE Server cannot be asked.
     pub(super) fn release_with_definition(&mut self, now: Now) {
@@ -171,6 +183,14 @@ impl Reconciler {
             self.mirror.hand_over(id, &claimant);
             self.breaker.pardon(id);
             self.queue.mark(&claimant, Urgency::Changed, now);
+            return self.queue.rest(subject);
+        }
+        if let Some(node) = self.node_under_pods(&entry) {
+            // Node and SpiffeID went unseen; it goes with the last pod.
+            let of_node = subject_of(&node);
+            self.mirror.hand_over(id, &of_node);
+            self.breaker.pardon(id);
+            self.queue.mark(&of_node, Urgency::Changed, now);
             return self.queue.rest(subject);
         }
         // A pod that is held keeps what it had, in whatever mode it was made.
