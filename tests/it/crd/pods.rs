@@ -359,6 +359,6 @@ async fn a_node_that_is_gone_keeps_its_entry_while_pods_are_on_it() {
     .await;
     c.delete_node("node-2").await.expect("deleted");
     c.delete_pod("apps", "p").await.expect("deleted");
-    b.none(&path).await;
     b.gone(OWN, "node-2").await;
+    b.none(&path).await;
 }
