@@ -125,7 +125,10 @@ impl Reconciler {
         let want = self.want(subject);
         let mut preview = Preview {
             subject: subject.clone(),
-            object: self.object_of(subject).map(|(key, _)| key),
+            object: self
+                .object_of(subject)
+                .map(|(key, _)| key)
+                .filter(|_| !self.is_held_by_name(subject)),
             verdict: Verdict::Unknown,
             right: Vec::new(),
             create: Vec::new(),
@@ -143,7 +146,9 @@ impl Reconciler {
                 preview.delete = self.removals(ids, reason);
             }
             Want::Hold { owner } => {
+                let unreadable = || self.observed.unreadable(subject).cloned();
                 let problem = self.held.get(subject).cloned();
+                let problem = problem.or_else(|| unreadable().map(Problem::Undecodable));
                 preview.verdict = problem.map_or(Verdict::Unknown, Verdict::Held);
                 let (former, own): (Vec<_>, Vec<_>) = self
                     .entries_of_held(subject, owner.as_ref())

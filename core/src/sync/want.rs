@@ -24,7 +24,9 @@ impl Reconciler {
     pub(super) fn want(&mut self, subject: &Subject) -> Want {
         if let Some(why) = self.observed.unreadable(subject).cloned() {
             let uid = self.uid_of(subject);
-            self.hold(subject, uid.clone(), Problem::Undecodable(why));
+            if !self.is_held_by_name(subject) {
+                self.hold(subject, uid.clone(), Problem::Undecodable(why));
+            }
             return Want::Hold { owner: uid };
         }
         let Some((uid, decision, federates)) = self.decide(subject) else {
@@ -61,6 +63,12 @@ impl Reconciler {
                 Want::Hold { owner: Some(uid) }
             }
         }
+    }
+
+    /// Whether this is a pod that cannot be read, under its UID: its entry may be of either form, but it is one object, and is
+    /// held and reported under its name.
+    pub(super) fn is_held_by_name(&self, subject: &Subject) -> bool {
+        matches!(subject, Subject::PodUid(_)) && self.observed.unreadable(subject).is_some()
     }
 
     pub(super) fn uid_of(&self, subject: &Subject) -> Option<Uid> {

@@ -235,6 +235,8 @@ impl Observed {
         seen: &BTreeMap<Name, Option<Uid>>,
         touched: &mut Touched,
     ) {
+        let uids: BTreeSet<&Uid> = seen.values().flatten().collect();
+        let some_without_uid = seen.values().any(Option::is_none);
         self.unreadable.retain(|subject, _| {
             let name = match (kind, subject) {
                 (Kind::Pod, Subject::Pod(namespace, name))
@@ -242,7 +244,14 @@ impl Observed {
                     (namespace.clone(), name.clone())
                 }
                 (Kind::Node, Subject::Node(name)) => (Arc::from(""), name.clone()),
-                // Of another kind; or known by UID only: its pod comes with the list, or is gone.
+                (Kind::Pod, Subject::PodUid(uid)) => {
+                    let keep = some_without_uid || uids.contains(uid);
+                    if !keep {
+                        touched.subjects.push(subject.clone());
+                    }
+                    return keep;
+                }
+                // Of another kind.
                 _ => return true,
             };
             let keep = seen.contains_key(&name);
@@ -292,15 +301,16 @@ impl Observed {
 
     fn apply_pod(&mut self, policy: &Policy, mut pod: PodSnapshot, touched: &mut Touched) {
         let subject = subject_of_pod(policy, &pod);
+        let buried = self.buried.contains(&pod.uid);
+        let readable = !buried && self.is_readable_again(&subject, &pod, touched);
         let mut known = self.pods.get_mut(&subject);
         if let Some(known) = known.as_mut().filter(|known| known.pod.uid == pod.uid) {
             known.list = self.pod_lists;
         }
-        if self.buried.contains(&pod.uid) {
+        if buried {
             return;
         }
         let old = known.map(|known| &known.pod);
-        let readable = self.unreadable.remove(&subject).is_some();
         if !readable && old == Some(&pod) {
             return;
         }
@@ -326,6 +336,25 @@ impl Observed {
         self.pods
             .insert(subject.clone(), Box::new(Known { pod, list }));
         touched.subjects.push(subject);
+    }
+
+    /// Whether it could not be read before. It was held under its name and its UID, as its entry may have either.
+    fn is_readable_again(
+        &mut self,
+        subject: &Subject,
+        pod: &PodSnapshot,
+        touched: &mut Touched,
+    ) -> bool {
+        if self.unreadable.is_empty() {
+            return false;
+        }
+        let by_name = Subject::Pod(pod.namespace.clone(), pod.name.clone());
+        for other in [by_name, Subject::PodUid(pod.uid.clone())] {
+            if other != *subject && self.unreadable.remove(&other).is_some() {
+                touched.subjects.push(other);
+            }
+        }
+        self.unreadable.remove(subject).is_some()
     }
 
     fn leave_node(&mut self, node: &Arc<str>, subject: &Subject, touched: &mut Touched) {
