@@ -11,7 +11,8 @@
 //!    problem that holds the object.
 //! 4. [`sync::Reconciler::step`] takes in what happened ([`sync::Event`]) and says what to do ([`ports::SpireCall`]) and
 //!    what there is to tell ([`sync::Fact`]). Whoever drives it performs the calls and feeds the replies back.
-//! 5. [`sync::Reconciler::plan`] says what the machine would do, without doing it.
+//! 5. [`sync::Reconciler::plan`] says what the machine would do, without doing it; [`sync::Reconciler::rehearse`] lets it do
+//!    that to models of the servers, where SpiffeIDs stand between objects and entries.
 //!
 //! ```
 //! use registrar_core::{cluster::{Kind, NodeSnapshot, Object, Uid}, policy::Policy, sync::{Event, Reconciler}};
@@ -57,6 +58,7 @@ pub mod cluster;
 pub mod entry;
 mod intern;
 pub mod leader;
+pub mod model;
 pub mod policy;
 pub mod ports;
 pub mod rules;

@@ -9,8 +9,8 @@ use proptest::{
 use registrar_core::{
     entry::{EntryId, RegisteredEntry},
     policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
-    sync::Plan,
-    testing::{Action, Fault, Identity, World},
+    sync::{Plan, ResourceChange},
+    testing::{Action, CrdAction, CrdWorld, Fault, Identity, World},
 };
 
 fn policies() -> Vec<Policy> {
@@ -23,7 +23,12 @@ fn policies() -> Vec<Policy> {
     let mut agent = policy.clone();
     agent.pods.parent = ParentForm::Agent;
     agent.nodes = NodePolicy::None;
-    vec![policy, by_uid, agent]
+    let mut webhook = Policy::webhook("example.org", "demo").expect("legal names");
+    webhook.pods.identity = IdentitySource::Annotation("id".into());
+    webhook.pods.orphan_grace = Duration::from_secs(2);
+    webhook.max_deletes = MaxDeletes::Percent(100);
+    webhook.drift_interval = Duration::from_secs(10);
+    vec![policy, by_uid, agent, webhook]
 }
 
 fn identity() -> impl Strategy<Value = Identity> {
@@ -165,4 +170,78 @@ fn what_is_planned_is_what_happens() {
         let counts = counts.into_inner();
         assert!(counts.iter().all(|n| *n > 0), "each must occur: {counts:?}");
     }
+}
+
+fn crd_action() -> impl Strategy<Value = CrdAction> {
+    prop_oneof![
+        10 => (0..4u8, identity(), any::<bool>()).prop_map(|(name, identity, again)| {
+            CrdAction::Pod { name, identity, again }
+        }),
+        3 => (0..4u8).prop_map(CrdAction::DeletePod),
+        3 => any::<bool>().prop_map(CrdAction::Node),
+        6 => (0..3u8, 0..5u8).prop_map(|(name, spec)| CrdAction::Hand(name, spec)),
+        3 => any::<u8>().prop_map(CrdAction::Delete),
+        1 => Just(CrdAction::Collect),
+        10 => (1..5u8).prop_map(CrdAction::See),
+        16 => any::<u8>().prop_map(|which| CrdAction::Answer(which, Fault::None)),
+        2 => any::<u8>().prop_map(CrdAction::Vandal),
+        1 => any::<bool>().prop_map(CrdAction::Operator),
+        4 => (0..40u8).prop_map(CrdAction::Wait),
+    ]
+}
+
+#[test]
+fn what_is_rehearsed_in_crd_mode_is_what_happens() {
+    let mut policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    policy.pods.identity = IdentitySource::Annotation("id".into());
+    policy.max_deletes = MaxDeletes::Percent(100);
+    policy.drift_interval = Duration::from_secs(10);
+    let counts = RefCell::new([0_usize; 5]);
+    let config = Config {
+        cases: 150,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let result =
+        TestRunner::new(config).run(&prop::collection::vec(crd_action(), 1..60), |history| {
+            let mut world = CrdWorld::new(policy.clone());
+            for action in &history {
+                world.act(*action);
+            }
+            world.calm();
+            let (plan, before) = (world.plan(), world.stored());
+            let mut resources = world.resources();
+            world.settle().map_err(TestCaseError::fail)?;
+            compare(&plan, &before, &world.stored()).map_err(TestCaseError::fail)?;
+            for (name, change) in &plan.resources {
+                let name = format!("{}/{}", name.namespace, name.name);
+                match change {
+                    ResourceChange::Create => resources.push(name),
+                    ResourceChange::Delete => resources.retain(|r| *r != name),
+                    ResourceChange::Update => {}
+                }
+            }
+            resources.sort();
+            prop_assert_eq!(&resources, &world.resources());
+            let sizes = [
+                plan.create.len(),
+                plan.update.len(),
+                plan.delete.len(),
+                plan.held.len(),
+                plan.resources.len(),
+            ];
+            for (count, n) in counts.borrow_mut().iter_mut().zip(sizes) {
+                *count += n;
+            }
+            let again = world.plan();
+            prop_assert!(
+                again.create.is_empty() && again.update.is_empty() && again.delete.is_empty(),
+                "after everything happened there is more to do: {again:#?}"
+            );
+            prop_assert!(again.resources.is_empty(), "{:?}", again.resources);
+            Ok(())
+        });
+    result.unwrap_or_else(|why| panic!("{why}"));
+    let counts = counts.into_inner();
+    assert!(counts.iter().all(|n| *n > 0), "each must occur: {counts:?}");
 }

@@ -21,6 +21,7 @@ mod observed;
 mod plan;
 mod preview;
 mod queue;
+mod rehearsal;
 mod reply;
 mod resources;
 mod retire;
@@ -36,6 +37,7 @@ mod want;
 pub use event::{CallId, Event, LookUp, Now, Review, ReviewId, Step, TripId};
 pub use fact::{DeleteReason, Drift, Fact};
 pub use preview::{Conflict, Plan, Planned, Preview, Removal, Update, Verdict};
+pub use rehearsal::ResourceChange;
 pub use retire::{Retirement, Uncovered, WhyNot};
 pub use status::{NotReady, Status};
 

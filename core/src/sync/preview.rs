@@ -9,13 +9,14 @@ use std::{
 };
 
 use super::{
-    DeleteReason, Reconciler,
+    DeleteReason, Reconciler, ResourceChange,
     plan::{Want, diff, may_become},
-    resources::resource_of,
+    resources::{resource_of, subject_of},
 };
 use crate::{
     cluster::{Kind, ObjectKey},
     entry::{Entry, EntryId, FieldMask, RegisteredEntry},
+    ports::ResourceName,
     rules::{Note, Problem, SkipReason, Subject},
     spiffe::SpiffeId,
 };
@@ -117,6 +118,8 @@ pub struct Plan {
     pub unexplained: usize,
     /// If the mass-delete breaker would hold deletes back: how many it judges, and how many may go within a minute.
     pub breaker: Option<(usize, usize)>,
+    /// In crd mode: SpiffeIDs that are made, changed and deleted on the way.
+    pub resources: Vec<(ResourceName, ResourceChange)>,
 }
 
 impl Reconciler {
@@ -224,6 +227,7 @@ impl Reconciler {
     pub fn plan(mut self, others: &[RegisteredEntry]) -> Plan {
         let mut subjects: BTreeSet<Subject> = self.observed.subjects().collect();
         subjects.extend(self.mirror.subjects().cloned());
+        subjects.extend(self.observed.resources.names().map(subject_of));
         subjects.extend(self.all_nodes());
         // A SpiffeID that stands for a pod or a node is planned with that object.
         subjects.retain(|s| !self.stands_for_object(s));
@@ -315,7 +319,7 @@ impl Plan {
         }
     }
 
-    fn sort(&mut self) {
+    pub(super) fn sort(&mut self) {
         self.entries.sort_by(|a, b| a.object.cmp(&b.object));
         self.create.sort_by(|a, b| a.object.cmp(&b.object));
         self.skipped.sort();

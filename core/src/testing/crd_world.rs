@@ -1,6 +1,8 @@
 //! A world for the step machine in crd mode: pods and people write SpiffeIDs, a garbage collector and the end of the definition
 //! delete them, calls to both servers get lost, and the process is killed between any two writes.
 
+mod plan;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

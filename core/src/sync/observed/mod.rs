@@ -106,6 +106,11 @@ impl Observed {
             .map(|(subject, known)| (subject, &known.pod))
     }
 
+    /// All nodes that can be read.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeSnapshot> {
+        self.nodes.values()
+    }
+
     /// Whom the objects that cannot be read are about.
     pub(super) fn unreadable_subjects(&self) -> impl Iterator<Item = &Subject> {
         self.unreadable.keys()

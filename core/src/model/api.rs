@@ -29,12 +29,45 @@ pub struct ModelApi {
     pub writes: usize,
     version: u64,
     uids: u64,
+    /// What the times of what is made here begin with.
+    era: &'static str,
 }
 
 impl ModelApi {
+    /// With these SpiffeIDs, and their definition in force.
+    pub fn serving(objects: impl IntoIterator<Item = SpiffeIdSnapshot>) -> Self {
+        let mut api = Self {
+            definition: Some(Self::definition()),
+            // Later than any time that the API writes.
+            era: "9999-",
+            ..Self::default()
+        };
+        for object in objects {
+            // Versions count changes of all objects: ours must be later than those that were seen.
+            let version = object.resource_version.parse().unwrap_or(0);
+            api.version = api.version.max(version);
+            let name = ResourceName::new(object.namespace.clone(), object.name.clone());
+            api.objects.insert(name, object);
+        }
+        api
+    }
+
+    /// A definition that has been in force for longer than any SpiffeID.
+    pub fn definition() -> Definition {
+        Definition {
+            uid: Uid::new("definition"),
+            created: "".into(),
+            terminating: false,
+        }
+    }
+
     fn uid(&mut self) -> Uid {
         self.uids += 1;
         Uid::new(format!("resource-{}", self.uids))
+    }
+
+    fn time(&self) -> Arc<str> {
+        format!("{}{:08}", self.era, self.version).into()
     }
 
     fn serves(&self) -> bool {
@@ -50,7 +83,7 @@ impl ModelApi {
         self.version += 1;
         self.definition = Some(Definition {
             uid,
-            created: format!("{:08}", self.version).into(),
+            created: self.time(),
             terminating: false,
             schema: Schema::WHOLE,
         });
@@ -99,7 +132,7 @@ impl ModelApi {
             uid: self.uid(),
             resource_version: "0".into(),
             generation: 0,
-            created: format!("{:08}", self.version).into(),
+            created: self.time(),
             deleting: false,
             finalizers: Arc::new([]),
             controller: None,

@@ -1,11 +1,15 @@
 //! A model of the SPIRE Server: what it stores and answers, by the semantics of its Entry API (create, update, delete,
 //! list in pages, similar entries, federated bundles). Small enough to be obviously right.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     entry::{Entry, EntryId, Field, FieldMask, RegisteredEntry},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireCall},
+    rules::Tuple,
     spiffe::{TrustDomain, is_under},
 };
 
@@ -13,10 +17,14 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct ModelServer {
     /// In the order of creation, which is the order of pages.
-    rows: Vec<(u64, RegisteredEntry)>,
+    rows: BTreeMap<u64, RegisteredEntry>,
+    by_id: BTreeMap<EntryId, u64>,
+    by_tuple: BTreeMap<Tuple, BTreeSet<u64>>,
     next_row: u64,
     /// Trust domains with a bundle.
     pub bundles: BTreeSet<TrustDomain>,
+    /// Whether it is as if every trust domain had one.
+    pub any_bundle: bool,
     /// How many items of writes changed something.
     pub writes: usize,
 }
@@ -24,38 +32,65 @@ pub struct ModelServer {
 impl ModelServer {
     /// All entries.
     pub fn entries(&self) -> impl Iterator<Item = &RegisteredEntry> {
-        self.rows.iter().map(|(_, e)| e)
+        self.rows.values()
     }
 
     /// The entry with this ID.
     pub fn get(&self, id: &EntryId) -> Option<&RegisteredEntry> {
-        self.entries().find(|e| e.id == *id)
+        self.rows.get(self.by_id.get(id)?)
+    }
+
+    /// The first of the entries with this SPIFFE ID, parent and set of selectors.
+    pub fn similar(&self, entry: &Entry) -> Option<&RegisteredEntry> {
+        let rows = self.by_tuple.get(&Tuple::wanted(entry))?;
+        self.rows.get(rows.first()?)
     }
 
     /// Stores an entry behind everyone's back.
     pub fn put(&mut self, entry: RegisteredEntry) {
         self.remove(&entry.id.clone());
         self.next_row += 1;
-        self.rows.push((self.next_row, entry));
+        self.store(self.next_row, entry);
+    }
+
+    fn store(&mut self, row: u64, entry: RegisteredEntry) {
+        self.by_id.insert(entry.id.clone(), row);
+        let same = self.by_tuple.entry(Tuple::stored(&entry)).or_default();
+        same.insert(row);
+        self.rows.insert(row, entry);
+    }
+
+    fn take(&mut self, row: u64) -> Option<RegisteredEntry> {
+        let entry = self.rows.remove(&row)?;
+        self.by_id.remove(&entry.id);
+        let tuple = Tuple::stored(&entry);
+        if let Some(same) = self.by_tuple.get_mut(&tuple) {
+            same.remove(&row);
+            if same.is_empty() {
+                self.by_tuple.remove(&tuple);
+            }
+        }
+        Some(entry)
     }
 
     /// Deletes an entry behind everyone's back.
     pub fn remove(&mut self, id: &EntryId) -> Option<RegisteredEntry> {
-        let at = self.rows.iter().position(|(_, e)| e.id == *id)?;
-        Some(self.rows.remove(at).1)
+        self.take(*self.by_id.get(id)?)
     }
 
     /// Changes an entry behind everyone's back.
     pub fn change(&mut self, id: &EntryId, change: impl FnOnce(&mut RegisteredEntry)) {
-        if let Some((_, entry)) = self.rows.iter_mut().find(|(_, e)| e.id == *id) {
-            change(entry);
+        let row = self.by_id.get(id).copied();
+        if let Some((row, mut entry)) = row.and_then(|row| Some((row, self.take(row)?))) {
+            change(&mut entry);
+            self.store(row, entry);
         }
     }
 
     /// Takes a bundle away, and with it the trust domain from all entries (the API's mode DISSOCIATE).
     pub fn dissociate(&mut self, td: &TrustDomain) {
         self.bundles.remove(td);
-        for (_, entry) in &mut self.rows {
+        for entry in self.rows.values_mut() {
             if entry.federates_with.contains(td) {
                 let mut left = (*entry.federates_with).clone();
                 left.remove(td);
@@ -111,7 +146,7 @@ impl ModelServer {
         if EntryId::new(id.as_str()).is_err() {
             return refused("failed to create entry: datastore-validation: invalid entry ID");
         }
-        if let Some(similar) = self.entries().find(|e| entry.is_similar(e)) {
+        if let Some(similar) = self.similar(entry) {
             return Outcome::AlreadyExists(Some(Box::new(similar.clone())));
         }
         if self.get(id).is_some() || names_one_twice(entry) {
@@ -129,13 +164,13 @@ impl ModelServer {
         if let Some(refusal) = invalid("update", entry).or(self.missing_bundle("update", entry)) {
             return refusal;
         }
-        let Some((_, stored)) = self.rows.iter_mut().find(|(_, e)| e.id == *id) else {
+        if self.get(id).is_none() {
             return Outcome::NotFound;
-        };
+        }
         if mask.contains(Field::DnsNames) && names_one_twice(entry) {
             return Outcome::AlreadyExists(None);
         }
-        stored.update(entry, mask);
+        self.change(id, |stored| stored.update(entry, mask));
         self.writes += 1;
         Outcome::Ok
     }
@@ -157,7 +192,7 @@ impl ModelServer {
         let missing = entry
             .federates_with
             .iter()
-            .find(|td| !self.bundles.contains(*td))?;
+            .find(|td| !self.any_bundle && !self.bundles.contains(*td))?;
         let message = format!(
             "failed to {verb} entry: unable to find federated bundle \"spiffe://{missing}\""
         );
@@ -168,12 +203,11 @@ impl ModelServer {
         let after: u64 = token.and_then(|t| t.parse().ok()).unwrap_or(0);
         let rows: Vec<_> = self
             .rows
-            .iter()
-            .filter(|(row, _)| *row > after)
+            .range(after + 1..)
             .take(size as usize)
             .collect();
         SpireAnswer::Page {
-            entries: rows.iter().map(|(_, e)| e.clone()).collect(),
+            entries: rows.iter().map(|(_, e)| (*e).clone()).collect(),
             unreadable: 0,
             next: rows.last().map(|(row, _)| row.to_string().into()),
         }
