@@ -92,7 +92,7 @@ pub struct RetireArgs {
 pub enum Output {
     /// For people, at most 100 columns wide
     Table,
-    /// As docs/json/plan.schema.json says
+    /// As docs/json/plan.schema.json says; with -from-scm, docs/json/from-scm.schema.json
     Json,
     /// The same as YAML
     Yaml,
@@ -117,7 +117,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub entries: Option<PathBuf>,
     /// Compares with what spire-controller-manager gives: the files hold its resources and configuration, too
-    #[arg(long, conflicts_with_all = ["live", "entries", "output"])]
+    #[arg(long, conflicts_with_all = ["live", "entries"])]
     pub from_scm: bool,
     /// A kubeconfig file; overrides the key of the same name
     #[arg(long, value_name = "FILE")]

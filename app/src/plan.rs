@@ -11,7 +11,7 @@ use registrar_core::sync::Plan;
 
 use crate::{
     cli::{Output, PlanArgs},
-    collect::{self, Collected, must_compare, policy_of},
+    collect::{self, policy_of},
     render::{
         self, Paint,
         view::{Input, PlanView},
@@ -46,17 +46,14 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let (policy, common) = policy_of(configuration(&args.config)?)?;
     if args.from_scm {
         let sources = manifests::sources(&args.sources)?;
-        return crate::scm::compare(policy, &sources);
-    }
-    if args.live || args.entries.is_some() {
-        must_compare(&policy)?;
+        return crate::scm::compare(policy, &sources, args.output);
     }
     let collected = if args.live {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
         let kubeconfig = args.kubeconfig.as_ref();
-        let keep = collect::in_the_way(&policy);
+        let keep = collect::for_a_plan(&policy);
         let collected = runtime.block_on(collect::live(policy.clone(), &common, kubeconfig, &keep));
         // What still listens to the cluster is of no interest any more.
         runtime.shutdown_background();
@@ -64,16 +61,11 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     } else {
         let sources = manifests::sources(&args.sources)?;
         let entries = args.entries.as_deref().map(collect::entries_of);
-        collect::offline(policy.clone(), &sources, entries.transpose()?)
+        collect::offline(policy.clone(), &sources, entries.transpose()?)?
     };
     let input = Input::from(&collected);
-    let Collected {
-        machine,
-        others,
-        troubles,
-        ..
-    } = collected;
-    let plan = machine.plan(&others);
+    let troubles = collected.troubles.clone();
+    let plan = collected.plan();
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = match args.output {
         Output::Table => {

@@ -17,7 +17,7 @@ use registrar_core::{
 };
 use tokio::sync::mpsc;
 
-use super::{Collected, Warning, keep_others};
+use super::{Collected, Warning, definition_in_force, keep_others};
 use crate::{parts::kube_settings, progress::Progress, run::server};
 
 /// Watch events on their way.
@@ -53,9 +53,17 @@ pub async fn live(
     let mut objects = 0;
     let mut progress = Progress::new(None);
     let mut events = Vec::new();
+    let mut calls = Vec::new();
     loop {
         let step = machine.step(Duration::ZERO, std::mem::take(&mut events));
-        for (id, call) in step.calls {
+        events.extend(definition_in_force(step.kube_calls));
+        calls.extend(step.calls);
+        // Whose an entry is SpiffeIDs tell, so they are listed first.
+        let now = match missing.is_empty() {
+            true => std::mem::take(&mut calls),
+            false => Vec::new(),
+        };
+        for (id, call) in now {
             let listing_bundles = matches!(call, SpireCall::ListBundles);
             let reply = server.perform(call).await;
             match &reply {
@@ -118,6 +126,10 @@ pub fn list_failed(kind: Kind, status: Option<u16>, why: &str) -> anyhow::Error 
             "; the right to list {plural} in all namespaces is missing: `kubectl auth can-i list {}` tells for whom",
             plural.replace(" of ", ".")
         ),
+        Some(404) if kind == Kind::SpiffeId => {
+            "; their definition is not installed: `k8s-workload-registrar crd | kubectl apply -f -`"
+                .to_owned()
+        }
         Some(401) => "; the API server does not know us: see the kubeconfig's user".to_owned(),
         _ => "; is this the right cluster? See kubeconfig and kube_context".to_owned(),
     };

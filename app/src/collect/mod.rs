@@ -10,10 +10,11 @@ use anyhow::Context;
 use registrar_adapters::config::{Common, Config, Mode};
 use registrar_core::{
     entry::RegisteredEntry,
+    model::ModelApi,
     policy::Policy,
-    ports::SpireAnswer,
+    ports::{KubeAnswer, KubeCall, SpireAnswer},
     rules::{Ownership, classify},
-    sync::Reconciler,
+    sync::{CallId, Event, Plan, Reconciler},
 };
 
 /// A machine that knows the cluster and the server, and what else was seen on the way.
@@ -71,17 +72,31 @@ pub fn policy_of(config: Config) -> anyhow::Result<(Policy, Common)> {
     }
 }
 
-/// Refuses what would compare pods' entries with the server's where SpiffeIDs stand between them.
-///
-/// # Errors
-/// In crd mode.
-pub fn must_compare(policy: &Policy) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        policy.spiffe_ids.is_none(),
-        "crd mode cannot be compared with the server: what SpiffeIDs hold beside is known to the registrar alone; \
-         `plan FILE ...` says which entries pods and SpiffeIDs get, and their status tells what became of them"
-    );
-    Ok(())
+/// What of the server's entries a plan needs beside ours: what may stand in the way of them, and in crd mode, where what is
+/// whose is only found out by doing, all.
+pub fn for_a_plan(policy: &Policy) -> impl Fn(&RegisteredEntry) -> bool + '_ {
+    let in_the_way = in_the_way(policy);
+    move |e| policy.spiffe_ids.is_some() || in_the_way(e)
+}
+
+/// Answers what is asked of the Kubernetes API: SpiffeIDs were listed, so their definition is in force. Nothing else is
+/// asked by a machine that does not lead.
+pub fn definition_in_force(calls: Vec<(CallId, KubeCall)>) -> impl Iterator<Item = Event> {
+    calls.into_iter().map(|(id, _)| {
+        let definition = KubeAnswer::Definition(Some(ModelApi::definition()));
+        Event::KubeReplied(id, Ok(definition))
+    })
+}
+
+impl Collected {
+    /// The plan, of all that was collected.
+    pub fn plan(self) -> Plan {
+        if self.compared && self.machine.policy().spiffe_ids.is_some() {
+            self.machine.rehearse(self.others)
+        } else {
+            self.machine.plan(&self.others)
+        }
+    }
 }
 
 /// Whether an entry is not ours but hangs where our entries do, so that it may stand in the way of one.

@@ -2,19 +2,20 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use registrar_adapters::{
     manifests::{self, Reading, Source},
     spire::shown::{self, Shown},
 };
 use registrar_core::{
     cluster::Kind,
+    entry::RegisteredEntry,
     policy::Policy,
     ports::{Failure, FailureClass, SpireAnswer, SpireCall, SpireReply},
     sync::{Event, Reconciler},
 };
 
-use super::{Collected, Warning, in_the_way, keep_others};
+use super::{Collected, Warning, definition_in_force, for_a_plan, keep_others};
 use crate::progress::Progress;
 
 /// Events in one step.
@@ -38,10 +39,21 @@ pub fn entries_of(path: &Path) -> anyhow::Result<Shown> {
 }
 
 /// Reads manifests and, where they are given, the server's entries. Of the server's bundles nothing is known.
-pub fn offline(policy: Policy, sources: &[Source], entries: Option<Shown>) -> Collected {
+///
+/// # Errors
+/// If the entries cannot be compared with what is in the files.
+pub fn offline(
+    policy: Policy,
+    sources: &[Source],
+    entries: Option<Shown>,
+) -> anyhow::Result<Collected> {
     let kinds = Reconciler::kinds(&policy);
     let wanted = policy.wanted_metadata();
-    let compared = entries.is_some();
+    let mut compared = entries.is_some();
+    let of_spiffe_ids = entries.as_ref().map_or(0, |shown| {
+        let made = |e: &&RegisteredEntry| policy.entry_ids.owner_part(&e.id).is_some();
+        shown.entries.iter().filter(made).count()
+    });
     let mut server = Server {
         entries: entries.unwrap_or_default(),
         others: Vec::new(),
@@ -62,20 +74,43 @@ pub fn offline(policy: Policy, sources: &[Source], entries: Option<Shown>) -> Co
     });
     // What was not in the input at all, or not read to its end, is not known to be absent.
     let whole = reading.troubles.is_empty();
+    let with_spiffe_ids = policy.spiffe_ids.is_some();
+    if compared && with_spiffe_ids {
+        has_all_it_needs(&kinds, &reading, of_spiffe_ids)?;
+        compared = whole;
+    }
     let done = kinds
         .iter()
-        .filter(|k| whole && reading.objects.contains_key(k))
+        .filter(|k| whole && (with_spiffe_ids && compared || reading.objects.contains_key(k)))
         .map(|k| Event::RelistDone(*k));
     batch.extend(done);
     server.feed(&mut machine, batch);
-    Collected {
+    Ok(Collected {
         warnings: warnings(&kinds, &reading, compared, server.entries.unreadable),
         troubles: reading.troubles.iter().map(ToString::to_string).collect(),
         others: server.others,
         machine,
         compared,
         bundles_known: false,
+    })
+}
+
+/// What is whose is only found out by doing, and nothing is done before every kind is known.
+fn has_all_it_needs(kinds: &[Kind], reading: &Reading, of_spiffe_ids: usize) -> anyhow::Result<()> {
+    let lacks = |kind: &Kind| kinds.contains(kind) && !reading.objects.contains_key(kind);
+    let dump = "kubectl get nodes,pods,endpointslices,spiffeids -A -o json";
+    if let Some(kind) = [Kind::Node, Kind::Pod].iter().find(|k| lacks(k)) {
+        bail!(
+            "there are no {} objects in the input, and in crd mode entries are compared by those of the whole cluster: {dump}",
+            kind.name()
+        );
     }
+    if of_spiffe_ids > 0 && lacks(&Kind::SpiffeId) {
+        bail!(
+            "{of_spiffe_ids} entries were made for SpiffeIDs, and there is no SpiffeID in the input: {dump}"
+        );
+    }
+    Ok(())
 }
 
 fn size_of(sources: &[Source]) -> Option<u64> {
@@ -91,7 +126,7 @@ fn size_of(sources: &[Source]) -> Option<u64> {
 /// A server made of a file.
 struct Server {
     entries: Shown,
-    others: Vec<registrar_core::entry::RegisteredEntry>,
+    others: Vec<RegisteredEntry>,
 }
 
 impl Server {
@@ -99,14 +134,15 @@ impl Server {
     fn feed(&mut self, machine: &mut Reconciler, events: Vec<Event>) {
         let mut events = events;
         loop {
-            let calls = machine.step(Duration::ZERO, events).calls;
-            if calls.is_empty() {
+            let step = machine.step(Duration::ZERO, events);
+            let answered = |(id, call): (_, SpireCall)| {
+                Event::Replied(id, self.answer(machine.policy(), &call))
+            };
+            events = step.calls.into_iter().map(answered).collect();
+            events.extend(definition_in_force(step.kube_calls));
+            if events.is_empty() {
                 return;
             }
-            events = calls
-                .into_iter()
-                .map(|(id, call)| Event::Replied(id, self.answer(machine.policy(), &call)))
-                .collect();
         }
     }
 
@@ -119,7 +155,7 @@ impl Server {
                     unreadable: self.entries.unreadable as u32,
                     next: None,
                 };
-                keep_others(&in_the_way(policy), &answer, &mut self.others);
+                keep_others(&for_a_plan(policy), &answer, &mut self.others);
                 Ok(answer)
             }
             SpireCall::ListBundles => unavailable("no bundles are known offline"),

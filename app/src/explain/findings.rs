@@ -59,7 +59,10 @@ pub fn findings(seen: &Seen, now: i64) -> Vec<Finding> {
     let mut found = Vec::new();
     match &seen.own.verdict {
         Verdict::Registered(_, notes) => {
-            entry(seen, &mut found);
+            resource(seen, &mut found);
+            if found.is_empty() {
+                entry(seen, &mut found);
+            }
             if !found.iter().any(|f| f.weight == Weight::Fault) {
                 node(seen, &mut found);
                 agent(seen, now, &mut found);
@@ -140,6 +143,69 @@ fn entry(seen: &Seen, found: &mut Vec<Finding>) {
             Some(format!(
                 "the registrar removes it once the right one is there; if it stays, {IS_IT_RUNNING}"
             )),
+        ));
+    }
+}
+
+/// The SpiffeID through which the pod gets its entry.
+fn resource(seen: &Seen, found: &mut Vec<Finding>) {
+    let Some(resource) = &seen.resource else {
+        return;
+    };
+    let name = format!("{}/{}", resource.name.namespace, resource.name.name);
+    let Some(there) = &resource.there else {
+        let terminating = seen.pod.as_ref().is_some_and(|p| p.terminating);
+        if terminating {
+            found.push(notice(
+                format!("SpiffeID {name} is gone, and a pod that is being deleted gets no new one"),
+                None,
+            ));
+        } else {
+            found.push(fault(
+                format!("SpiffeID {name} does not exist, and the pod gets its entry through it"),
+                IS_IT_RUNNING,
+            ));
+        }
+        return;
+    };
+    if there.deleting {
+        found.push(fault(
+            format!("SpiffeID {name} is being deleted; it is made again when it is gone"),
+            format!("if it stays like this, {IS_IT_RUNNING}"),
+        ));
+        return;
+    }
+    if let Some(Verdict::Held(problem)) = resource.entry.as_ref().map(|e| &e.verdict) {
+        found.push(fault(
+            format!("SpiffeID {name} asks for what it may not have: {problem}"),
+            "undo what was written into its spec; the registrar's own fields it restores by itself",
+        ));
+        return;
+    }
+    if resource.next.is_some() {
+        found.push(fault(
+            format!("SpiffeID {name} is not what the pod should have"),
+            format!("the registrar writes it; if it stays like this, {IS_IT_RUNNING}"),
+        ));
+        return;
+    }
+    let told = there.status.conditions.iter();
+    let told = told.filter(|c| &*c.kind == "Registered" && &*c.status == "False");
+    for condition in told {
+        let remedy = match &*condition.reason {
+            "Duplicate" => "delete the other SpiffeID, or let it ask for something else",
+            "EntryNotOurs" => {
+                "take the ID out of status.entryId, or delete that entry: spire-server entry delete -entryID ID"
+            }
+            _ => "mend what the server objects to; the registrar tries again by itself, at the latest after 5 minutes",
+        };
+        found.push(fault(
+            format!(
+                "SpiffeID {name} says: {}: {}",
+                quoted(&condition.reason),
+                condition.message
+            ),
+            remedy,
         ));
     }
 }
@@ -268,6 +334,12 @@ fn held(seen: &Seen, problem: &Problem) -> Finding {
         }
         Problem::ReservedPath { .. } => {
             "choose another path; reserved are /spire, the registrar's own roots and reserved_paths".to_owned()
+        }
+        Problem::NameTaken { namespace, name } => format!(
+            "kubectl delete spiffeid -n {namespace} {name}, if nobody needs it; or rename it or the pod"
+        ),
+        Problem::Template(_) => {
+            "give the pod what identity_template reads, or correct the template; `validate` checks it".to_owned()
         }
         Problem::UnknownNode(_) => "it gets its entry when the Node object is there: kubectl get nodes".to_owned(),
         _ => "mend what the message names; the entry follows by itself".to_owned(),

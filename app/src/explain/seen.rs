@@ -1,6 +1,6 @@
 //! What can be seen of one pod: in the cluster, on the server, and by the rules.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use registrar_adapters::{
@@ -15,7 +15,7 @@ use registrar_core::{
     ports::{Failure, FailureClass},
     rules::{Subject, subject_of_pod},
     spiffe::SpiffeId,
-    sync::{Event, Preview, Reconciler},
+    sync::{Event, Preview, Reconciler, ResourcePreview, Verdict},
 };
 
 use crate::{
@@ -52,6 +52,8 @@ pub struct Seen {
     pub pod: Option<PodSnapshot>,
     /// What is wanted for it and what is there.
     pub own: Preview,
+    /// In crd mode, its SpiffeID.
+    pub resource: Option<ResourcePreview>,
     /// Whether its Node object exists.
     pub node_exists: bool,
     /// The same for its node, where nodes have entries.
@@ -111,6 +113,13 @@ pub async fn see(
         }
         events.extend(node);
     }
+    if let Some(spiffe_ids) = &policy.spiffe_ids {
+        // All of the namespace: another one may ask for the same.
+        for namespace in BTreeSet::from([asked.namespace, &*spiffe_ids.namespace]) {
+            let found = read::objects(&client, Kind::SpiffeId, namespace, &wanted).await;
+            events.extend(found.map_err(|e| list_failed(Kind::SpiffeId, e.status, &e.why))?);
+        }
+    }
     if wanted.addresses {
         let slices = read::objects(&client, Kind::EndpointSlice, asked.namespace, &wanted).await;
         events.extend(slices.map_err(|e| list_failed(Kind::EndpointSlice, e.status, &e.why))?);
@@ -160,13 +169,13 @@ pub fn assemble(mut machine: Reconciler, others: &[RegisteredEntry], found: Foun
         Some(pod) => subject_of_pod(&policy, pod),
         None => Subject::Pod(namespace.into(), name.into()),
     };
-    let own = machine.preview(&subject);
+    let (own, resource) = preview(&mut machine, &subject);
     let node_name = found.pod.as_ref().and_then(|p| p.node_name.clone());
     let node = match (policy.nodes, node_name) {
         (NodePolicy::None, _) | (_, None) => None,
         (NodePolicy::OneForAll, _) => Some(machine.preview(&Subject::Node("".into()))),
         (NodePolicy::ByName | NodePolicy::ByUid, Some(name)) => {
-            Some(machine.preview(&Subject::Node(name)))
+            Some(preview(&mut machine, &Subject::Node(name)).0)
         }
     };
     let taken_by = own
@@ -179,12 +188,35 @@ pub fn assemble(mut machine: Reconciler, others: &[RegisteredEntry], found: Foun
         name: found.name,
         pod: found.pod,
         own,
+        resource,
         node_exists: found.node_exists,
         node,
         taken_by,
         agent: found.agent,
         refusals: found.refusals,
     }
+}
+
+/// What an object gets; where it does so through a SpiffeID, what that one has.
+fn preview(machine: &mut Reconciler, subject: &Subject) -> (Preview, Option<ResourcePreview>) {
+    let mut own = machine.preview(subject);
+    let resource = machine.preview_resource(subject);
+    if let Some(resource) = &resource {
+        match (&resource.entry, &own.verdict) {
+            (Some(entry), _) => {
+                own.right = entry.right.clone();
+                own.create = entry.create.clone();
+                own.update = entry.update.clone();
+                own.delete = entry.delete.clone();
+            }
+            (None, Verdict::Registered(entries, _)) => own.create = entries.clone(),
+            _ => {}
+        }
+        if let Some(problem) = &resource.problem {
+            own.verdict = Verdict::Held(problem.clone());
+        }
+    }
+    (own, resource)
 }
 
 async fn agent(

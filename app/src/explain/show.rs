@@ -46,6 +46,16 @@ pub fn show(
         }
     }
     heading(out, paint, "\non the server")?;
+    if let Some(resource) = &seen.resource {
+        let name = format!("{}/{}", resource.name.namespace, resource.name.name);
+        let state = match (&resource.there, resource.next) {
+            (None, _) => "does not exist",
+            (Some(there), _) if there.deleting => "is being deleted",
+            (Some(_), Some(_)) => "is not as it should be",
+            (Some(_), None) => "is as it should be",
+        };
+        line(out, "SpiffeID", &format!("{name}: {state}"))?;
+    }
     stored(out, "pod", &seen.own)?;
     if let Some(node) = &seen.node {
         stored(out, "node", node)?;

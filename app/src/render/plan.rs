@@ -6,7 +6,7 @@ use registrar_core::{
     cluster::{Kind, ObjectKey},
     entry::{Entry, Field, RegisteredEntry},
     policy::Policy,
-    sync::{Plan, Planned, Removal, Update},
+    sync::{Plan, Planned, Removal, ResourceChange, Update},
 };
 use serde_json::Value;
 
@@ -94,6 +94,18 @@ impl Printer<'_> {
                 plan.update.len(),
                 plan.delete.len(),
                 plan.unchanged
+            ));
+        }
+        let of_resources = |change: ResourceChange| {
+            let all = plan.resources.iter();
+            all.filter(|(_, c)| *c == change).count()
+        };
+        if input.compared && self.policy.spiffe_ids.is_some() {
+            line.push_str(&format!(
+                "; of SpiffeIDs, {} to create, {} to update, {} to delete",
+                of_resources(ResourceChange::Create),
+                of_resources(ResourceChange::Update),
+                of_resources(ResourceChange::Delete)
             ));
         }
         writeln!(out, "{}", wrapped(&line, 2))?;

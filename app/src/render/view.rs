@@ -33,6 +33,16 @@ struct Changes {
     update: Vec<Updated>,
     delete: Vec<Deleted>,
     unchanged: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiffe_ids: Option<Vec<Resource>>,
+}
+
+/// A SpiffeID that is written on the way.
+#[derive(Debug, Serialize)]
+struct Resource {
+    namespace: String,
+    name: String,
+    change: &'static str,
 }
 
 /// Which object.
@@ -298,9 +308,21 @@ impl PlanView {
                 update: plan.update.iter().map(updated).collect(),
                 delete: plan.delete.iter().map(deleted).collect(),
                 unchanged: plan.unchanged,
+                spiffe_ids: policy.spiffe_ids.as_ref().map(|_| resources(plan)),
             }),
         }
     }
+}
+
+fn resources(plan: &Plan) -> Vec<Resource> {
+    plan.resources
+        .iter()
+        .map(|(name, change)| Resource {
+            namespace: name.namespace.to_string(),
+            name: name.name.to_string(),
+            change: change.word(),
+        })
+        .collect()
 }
 
 fn updated((object, update): &(ObjectKey, Update)) -> Updated {

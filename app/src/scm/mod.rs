@@ -5,6 +5,7 @@ mod advice;
 mod resources;
 mod show;
 mod template;
+mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,11 +18,13 @@ use anyhow::bail;
 use registrar_adapters::manifests::{self, Source};
 use registrar_core::{
     cluster::{Kind, Object, ObjectKey, PodSnapshot},
+    entry::Entry,
     policy::Policy,
     sync::{Event, Plan},
 };
 
 use crate::{
+    cli::Output,
     collect,
     plan::{HELD, finish},
     render::{self, Paint},
@@ -32,7 +35,7 @@ use resources::Resources;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// The same SPIFFE IDs.
-    Same,
+    Same(Vec<String>),
     /// Others.
     Changed {
         /// From spire-controller-manager.
@@ -48,11 +51,45 @@ pub enum Fate {
     Untold(String),
 }
 
+/// What becomes of the entry that spire-controller-manager made for a pod. None is ever adopted: as long as the controller
+/// manager runs, its entries are its own, and it would take them back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryFate {
+    /// Ours is made beside it; `retire` removes it afterwards.
+    Beside,
+    /// Ours has exactly its form, and SPIRE refuses a second one: it must go first.
+    InTheWay,
+    /// There was none.
+    New,
+    /// There is none of ours, so `retire` keeps it.
+    None,
+}
+
+impl EntryFate {
+    fn word(self) -> &'static str {
+        match self {
+            EntryFate::Beside => "beside",
+            EntryFate::InTheWay => "in_the_way",
+            EntryFate::New => "new",
+            EntryFate::None => "none",
+        }
+    }
+}
+
+/// One pod, compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// Its SPIFFE IDs.
+    pub fate: Fate,
+    /// Its entry; `None` if it cannot be told.
+    pub entry: Option<EntryFate>,
+}
+
 /// Reads resources and pods, and prints the comparison.
 ///
 /// # Errors
 /// If something cannot be read, or there is no resource of spire-controller-manager in the files.
-pub fn compare(policy: Policy, sources: &[Source]) -> anyhow::Result<ExitCode> {
+pub fn compare(policy: Policy, sources: &[Source], output: Output) -> anyhow::Result<ExitCode> {
     if sources.contains(&Source::StandardInput) {
         bail!(
             "-from-scm reads its files twice, so standard input (-) will not do: write it to a file"
@@ -67,16 +104,22 @@ pub fn compare(policy: Policy, sources: &[Source]) -> anyhow::Result<ExitCode> {
         );
     }
     let pods = pods_of(&policy, &resources, sources);
-    let collected = collect::offline(policy.clone(), sources, None);
+    let collected = collect::offline(policy.clone(), sources, None)?;
     let mut troubles: Vec<String> = reading.troubles.iter().map(ToString::to_string).collect();
     troubles.extend(collected.troubles.iter().cloned());
     troubles.sort();
     troubles.dedup();
     let plan = collected.machine.plan(&[]);
-    let fates = fates(&resources, &pods, &plan);
+    let pods = compared(&policy, &resources, &pods, &plan);
     let advice = advice::advice(&resources, &policy);
     let mut out = BufWriter::new(io::stdout().lock());
-    let printed = show::show(&mut out, Paint::of_standard_output(), &advice, &fates);
+    let printed = match output {
+        Output::Table => show::show(&mut out, Paint::of_standard_output(), &advice, &pods),
+        Output::Json | Output::Yaml => {
+            let view = view::ComparisonView::new(&advice, &pods);
+            render::data(&mut out, &view, output == Output::Yaml)
+        }
+    };
     finish(printed.and_then(|()| out.flush()))?;
     for trouble in &troubles {
         eprintln!("{}", render::clean(trouble));
@@ -107,11 +150,20 @@ fn pods_of(policy: &Policy, resources: &Resources, sources: &[Source]) -> Vec<Po
     pods
 }
 
-fn fates(resources: &Resources, pods: &[PodSnapshot], plan: &Plan) -> BTreeMap<ObjectKey, Fate> {
+fn compared(
+    policy: &Policy,
+    resources: &Resources,
+    pods: &[PodSnapshot],
+    plan: &Plan,
+) -> BTreeMap<ObjectKey, Compared> {
+    let mut in_the_way: BTreeSet<&ObjectKey> = BTreeSet::new();
     let mut ours: BTreeMap<ObjectKey, BTreeSet<String>> = BTreeMap::new();
     for planned in plan.entries.iter().filter(|p| p.object.kind == Kind::Pod) {
         let ids = ours.entry(planned.object.clone()).or_default();
         ids.insert(planned.entry.spiffe_id.to_string());
+        if has_their_form(policy, &planned.entry) {
+            in_the_way.insert(&planned.object);
+        }
     }
     let skipped = plan.skipped.iter().map(|(o, r)| (o, r.to_string()));
     let held = plan.held.iter().map(|(o, p)| (o, format!("held: {p}")));
@@ -123,7 +175,7 @@ fn fates(resources: &Resources, pods: &[PodSnapshot], plan: &Plan) -> BTreeMap<O
         let fate = match resources.ids_of(pod) {
             Err(why) => Fate::Untold(why),
             Ok(theirs) if theirs.is_empty() && mine.is_empty() => continue,
-            Ok(theirs) if theirs == mine => Fate::Same,
+            Ok(theirs) if theirs == mine => Fate::Same(mine.into_iter().collect()),
             Ok(theirs) if theirs.is_empty() => Fate::Added(mine.into_iter().collect()),
             Ok(theirs) if mine.is_empty() => {
                 let why = why_not.get(&key).cloned();
@@ -135,7 +187,22 @@ fn fates(resources: &Resources, pods: &[PodSnapshot], plan: &Plan) -> BTreeMap<O
                 ours: mine.into_iter().collect(),
             },
         };
-        fates.insert(key, fate);
+        let entry = match &fate {
+            Fate::Same(_) if in_the_way.contains(&key) => Some(EntryFate::InTheWay),
+            Fate::Same(_) | Fate::Changed { .. } => Some(EntryFate::Beside),
+            Fate::Added(_) => Some(EntryFate::New),
+            Fate::Lost(..) => Some(EntryFate::None),
+            Fate::Untold(_) => None,
+        };
+        fates.insert(key, Compared { fate, entry });
     }
     fates
+}
+
+/// Directly under an agent, and selected by the pod's UID alone.
+fn has_their_form(policy: &Policy, entry: &Entry) -> bool {
+    let agents = format!("/spire/agent/k8s_psat/{}/", policy.cluster);
+    let mut selectors = entry.selectors.iter();
+    let by_uid = selectors.next().is_some_and(|s| s.value.starts_with("pod-uid:"));
+    entry.parent_id.path().starts_with(&agents) && by_uid && selectors.next().is_none()
 }

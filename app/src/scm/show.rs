@@ -7,7 +7,7 @@ use std::{
 
 use registrar_core::cluster::ObjectKey;
 
-use super::{Fate, advice::Advice};
+use super::{Compared, EntryFate, Fate, advice::Advice};
 use crate::render::{Paint, Style, Table, clean, wrapped};
 
 /// Prints it.
@@ -18,12 +18,12 @@ pub fn show(
     out: &mut dyn Write,
     paint: Paint,
     advice: &[Advice],
-    fates: &BTreeMap<ObjectKey, Fate>,
+    pods: &BTreeMap<ObjectKey, Compared>,
 ) -> io::Result<()> {
-    let count = |of: fn(&Fate) -> bool| fates.values().filter(|f| of(f)).count();
+    let count = |of: fn(&Fate) -> bool| pods.values().filter(|c| of(&c.fate)).count();
     let summary = format!(
         "{} pods keep their SPIFFE ID, {} change it, {} gain one, {} lose it, {} cannot be told",
-        count(|f| matches!(f, Fate::Same)),
+        count(|f| matches!(f, Fate::Same(_))),
         count(|f| matches!(f, Fate::Changed { .. })),
         count(|f| matches!(f, Fate::Added(_))),
         count(|f| matches!(f, Fate::Lost(..))),
@@ -46,10 +46,10 @@ pub fn show(
     }
     let mut table = Table::new(&["POD", "SPIRE-CONTROLLER-MANAGER", "THIS REGISTRAR"]);
     let mut rows = 0;
-    for (key, fate) in fates {
+    for (key, Compared { fate, .. }) in pods {
         let lines = |ids: &[String]| ids.join("\n");
         let (style, theirs, ours) = match fate {
-            Fate::Same => continue,
+            Fate::Same(_) => continue,
             Fate::Changed { theirs, ours } => (Style::Notice, lines(theirs), lines(ours)),
             Fate::Added(ours) => (Style::Good, "none".to_owned(), lines(ours)),
             Fate::Lost(theirs, why) => (Style::Bad, lines(theirs), format!("none: {}", clean(why))),
@@ -66,6 +66,15 @@ pub fn show(
     if rows > 0 {
         writeln!(out, "\n{}", paint.paint(Style::Heading, "DIFFERENCES"))?;
         table.print(out, paint)?;
+    }
+    let in_the_way = pods.values().filter(|c| c.entry == Some(EntryFate::InTheWay));
+    let in_the_way = in_the_way.count();
+    if in_the_way > 0 {
+        let text = format!(
+            "\n{in_the_way} entries stand in the way: SPIRE refuses a second one of the same SPIFFE ID, parent and selectors; \
+             migrate with parent = \"node-alias\" first"
+        );
+        writeln!(out, "{}", paint.paint(Style::Bad, &wrapped(&text, 2)))?;
     }
     writeln!(
         out,

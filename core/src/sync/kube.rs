@@ -86,6 +86,12 @@ impl Kube {
         std::mem::take(&mut self.expected).into_keys().collect()
     }
 
+    /// What is staged, instead of sending it: the names of the calls.
+    pub(super) fn take_staged(&mut self) -> Vec<&'static str> {
+        let staged = std::mem::take(&mut self.staged);
+        staged.iter().map(|write| write.call.word()).collect()
+    }
+
     pub(super) fn forget(&mut self, name: &ResourceName) {
         self.unkept.remove(name);
     }

@@ -37,7 +37,7 @@ mod want;
 pub use event::{CallId, Event, LookUp, Now, Review, ReviewId, Step, TripId};
 pub use fact::{DeleteReason, Drift, Fact};
 pub use preview::{Conflict, Plan, Planned, Preview, Removal, Update, Verdict};
-pub use rehearsal::ResourceChange;
+pub use rehearsal::{ResourceChange, ResourcePreview};
 pub use retire::{Retirement, Uncovered, WhyNot};
 pub use status::{NotReady, Status};
 

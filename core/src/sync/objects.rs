@@ -49,7 +49,7 @@ impl Reconciler {
         self.queue.rest(subject);
     }
 
-    fn converge_object(&mut self, subject: &Subject, name: &ResourceName, now: Now) {
+    pub(super) fn converge_object(&mut self, subject: &Subject, name: &ResourceName, now: Now) {
         let there = self.observed.resources.get(name).cloned();
         let belongs = there.as_ref().map(|r| self.belongs(subject, r));
         if belongs == Some(Belongs::Elsewhere)

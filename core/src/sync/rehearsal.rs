@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     DeleteReason, Event, Fact, Now, Reconciler,
-    preview::{Conflict, Plan, Planned, Removal, Update, Verdict},
+    preview::{Conflict, Plan, Planned, Preview, Removal, Update, Verdict},
     resources::{resource_of, subject_of},
 };
 use crate::{
@@ -50,7 +50,45 @@ impl ResourceChange {
     }
 }
 
+/// The SpiffeID of a pod or a node, and what would be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourcePreview {
+    /// Which it is, or would be.
+    pub name: ResourceName,
+    /// As it is.
+    pub there: Option<SpiffeIdSnapshot>,
+    /// The next write to it ([`crate::ports::KubeCall::word`]); `None` if it is as it should be.
+    pub next: Option<&'static str>,
+    /// Why none is written although one is wanted.
+    pub problem: Option<Problem>,
+    /// What it asks for and has on the server.
+    pub entry: Option<Preview>,
+}
+
 impl Reconciler {
+    /// In crd mode: the SpiffeID of a pod or a node, by what the machine knows now. `None` in other modes.
+    ///
+    /// The machine is of no further use than to be asked: what it staged is dropped.
+    pub fn preview_resource(&mut self, subject: &Subject) -> Option<ResourcePreview> {
+        let name = self.resource_for(subject)?;
+        let there = self.observed.resources.get(&name).cloned();
+        self.converge_object(subject, &name, Now::ZERO);
+        let next = self.kube.take_staged().pop();
+        let problem = self.held.get(subject).cloned();
+        let entry = there.as_ref().map(|resource| {
+            let subject = subject_of(&name);
+            self.claim(&subject, &name, resource);
+            self.preview(&subject)
+        });
+        Some(ResourcePreview {
+            name,
+            there,
+            next,
+            problem,
+            entry,
+        })
+    }
+
     /// What the machine would do in crd mode, by all that it was fed with. `entries` are all entries of the server.
     ///
     /// Every kind must have been listed. The machine leads from now on, and its calls are performed on models: so the plan
