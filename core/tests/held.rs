@@ -150,7 +150,9 @@ fn a_plan_names_it_once_and_counts_its_entry_as_one_that_stays() {
             Event::RelistDone(Kind::Pod),
         ];
         loop {
-            let calls = machine.step(Duration::ZERO, std::mem::take(&mut events)).calls;
+            let calls = machine
+                .step(Duration::ZERO, std::mem::take(&mut events))
+                .calls;
             if calls.is_empty() {
                 break;
             }

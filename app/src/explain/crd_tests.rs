@@ -168,7 +168,10 @@ fn a_terminating_pod_whose_spiffe_id_is_gone_is_no_fault() {
     case.api.objects.remove(&name);
     case.pod.terminating = true;
     let found = findings(&case.seen(), NOW);
-    assert!(found.iter().all(|f| f.weight != Weight::Fault), "{found:#?}");
+    assert!(
+        found.iter().all(|f| f.weight != Weight::Fault),
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -181,7 +184,9 @@ fn its_spiffe_id_is_being_deleted() {
 #[test]
 fn its_spiffe_id_is_another_than_the_pod_should_have() {
     let mut case = Case::new();
-    case.pod.annotations.insert("id".into(), "team/other".into());
+    case.pod
+        .annotations
+        .insert("id".into(), "team/other".into());
     case.says("is not what the pod should have", "the registrar writes it");
 }
 
@@ -200,7 +205,10 @@ fn somebody_elses_spiffe_id_has_its_name() {
     let mut case = Case::new();
     case.resource().controller = None;
     case.resource().applied = None;
-    case.says("is there already and not this object's", "kubectl delete spiffeid -n apps web");
+    case.says(
+        "is there already and not this object's",
+        "kubectl delete spiffeid -n apps web",
+    );
 }
 
 #[test]
@@ -241,7 +249,11 @@ fn what_its_status_says_is_told_with_a_remedy() {
 fn the_nodes_spiffe_id_has_no_entry() {
     let mut case = Case::new();
     let node = ResourceName::new("spire", "node-1");
-    let id = case.api.objects[&node].status.entry_id.clone().expect("an ID");
+    let id = case.api.objects[&node]
+        .status
+        .entry_id
+        .clone()
+        .expect("an ID");
     case.server.remove(&EntryId::stored(&id));
     case.says("the node has no entry", "/readyz");
 }

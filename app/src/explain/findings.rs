@@ -197,7 +197,9 @@ fn resource(seen: &Seen, found: &mut Vec<Finding>) {
             "EntryNotOurs" => {
                 "take the ID out of status.entryId, or delete that entry: spire-server entry delete -entryID ID"
             }
-            _ => "mend what the server objects to; the registrar tries again by itself, at the latest after 5 minutes",
+            _ => {
+                "mend what the server objects to; the registrar tries again by itself, at the latest after 5 minutes"
+            }
         };
         found.push(fault(
             format!(

@@ -203,6 +203,8 @@ fn compared(
 fn has_their_form(policy: &Policy, entry: &Entry) -> bool {
     let agents = format!("/spire/agent/k8s_psat/{}/", policy.cluster);
     let mut selectors = entry.selectors.iter();
-    let by_uid = selectors.next().is_some_and(|s| s.value.starts_with("pod-uid:"));
+    let by_uid = selectors
+        .next()
+        .is_some_and(|s| s.value.starts_with("pod-uid:"));
     entry.parent_id.path().starts_with(&agents) && by_uid && selectors.next().is_none()
 }

@@ -67,7 +67,9 @@ pub fn show(
         writeln!(out, "\n{}", paint.paint(Style::Heading, "DIFFERENCES"))?;
         table.print(out, paint)?;
     }
-    let in_the_way = pods.values().filter(|c| c.entry == Some(EntryFate::InTheWay));
+    let in_the_way = pods
+        .values()
+        .filter(|c| c.entry == Some(EntryFate::InTheWay));
     let in_the_way = in_the_way.count();
     if in_the_way > 0 {
         let text = format!(

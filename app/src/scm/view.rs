@@ -44,7 +44,10 @@ impl<'a> ComparisonView<'a> {
         });
         Self {
             settings: settings.collect(),
-            pods: pods.iter().map(|(key, compared)| pod(key, compared)).collect(),
+            pods: pods
+                .iter()
+                .map(|(key, compared)| pod(key, compared))
+                .collect(),
         }
     }
 }

@@ -47,14 +47,25 @@ fn of_webhook_mode() -> String {
     let entries = [
         entry("all-nodes", root, "/spire/server", &all),
         entry("of-a", "/ns/apps/sa/sa", root, &pod),
-        entry("operators", "/by/hand", "/spire/agent/k8s_psat/demo/x", &["unix:uid:0"]),
+        entry(
+            "operators",
+            "/by/hand",
+            "/spire/agent/k8s_psat/demo/x",
+            &["unix:uid:0"],
+        ),
     ];
     serde_json::json!({"entries": entries}).to_string()
 }
 
 fn names(plan: &Value, part: &str) -> Vec<String> {
-    let of = |e: &Value| format!("{} {}", e["object"]["kind"], e["object"]["name"]).replace('"', "");
-    plan[part].as_array().expect("a list").iter().map(of).collect()
+    let of =
+        |e: &Value| format!("{} {}", e["object"]["kind"], e["object"]["name"]).replace('"', "");
+    plan[part]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(of)
+        .collect()
 }
 
 #[test]
@@ -65,9 +76,17 @@ fn crd_mode_is_compared_with_the_servers_entries_by_acting_it_out() {
     let input = format!("{NODE}{}{hand}", pod("a", BOUND));
     let (plan, code) = desk.json(&["-entries", "entries.json", "-"], &input);
     assert_eq!(code, Some(0), "{plan:#}");
-    assert_eq!(names(&plan, "entries"), ["Node node-1", "Pod a", "SpiffeID by-hand"]);
+    assert_eq!(
+        names(&plan, "entries"),
+        ["Node node-1", "Pod a", "SpiffeID by-hand"]
+    );
     assert_eq!(names(&plan, "create"), names(&plan, "entries"), "{plan:#}");
-    let gone: Vec<&Value> = plan["delete"].as_array().expect("a list").iter().map(|d| &d["id"]).collect();
+    let gone: Vec<&Value> = plan["delete"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|d| &d["id"])
+        .collect();
     assert_eq!(gone, ["all-nodes", "of-a"], "{plan:#}");
     let changes = |plan: &Value| -> Vec<String> {
         let all = plan["spiffe_ids"].as_array().expect("a list").iter();
@@ -76,7 +95,11 @@ fn crd_mode_is_compared_with_the_servers_entries_by_acting_it_out() {
     };
     assert_eq!(
         changes(&plan),
-        ["create apps/a", "update apps/by-hand", "create spire/node-1"],
+        [
+            "create apps/a",
+            "update apps/by-hand",
+            "create spire/node-1"
+        ],
         "one written by hand gets its finalizer"
     );
     let schema: Value =
@@ -84,18 +107,31 @@ fn crd_mode_is_compared_with_the_servers_entries_by_acting_it_out() {
     assert_eq!(objections(&plan, &schema, &schema, "plan"), [""; 0]);
 
     let shown = desk.plan(&["-entries", "entries.json", "-"], &input);
-    let shown = text(&shown.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(shown.contains("3 to create, 0 to update, 2 to delete"), "{shown}");
-    assert!(shown.contains("of SpiffeIDs, 2 to create, 1 to update, 0 to delete"), "{shown}");
+    let shown = text(&shown.stdout)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        shown.contains("3 to create, 0 to update, 2 to delete"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("of SpiffeIDs, 2 to create, 1 to update, 0 to delete"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn two_spiffe_ids_that_ask_for_the_same_are_told_and_the_younger_is_held() {
     let desk = Desk::new(CRD);
-    desk.file("entries.json", &serde_json::json!({"entries": []}).to_string());
+    desk.file(
+        "entries.json",
+        &serde_json::json!({"entries": []}).to_string(),
+    );
     let one = |name: &str, made: &str| {
         let created = format!("uid: uid-{name}, creationTimestamp: \"{made}\"");
-        spiffe_id(name, "spiffe://example.org/same", "apps").replace(&format!("uid: uid-{name}"), &created)
+        spiffe_id(name, "spiffe://example.org/same", "apps")
+            .replace(&format!("uid: uid-{name}"), &created)
     };
     let input = format!(
         "{NODE}{}{}{}",
@@ -107,7 +143,10 @@ fn two_spiffe_ids_that_ask_for_the_same_are_told_and_the_younger_is_held() {
     assert_eq!(code, Some(3), "{plan:#}");
     assert_eq!(names(&plan, "held"), ["SpiffeID young"], "{plan:#}");
     assert_eq!(plan["held"][0]["reason"], "Duplicate");
-    assert!(names(&plan, "create").contains(&"SpiffeID zz-old".to_owned()), "{plan:#}");
+    assert!(
+        names(&plan, "create").contains(&"SpiffeID zz-old".to_owned()),
+        "{plan:#}"
+    );
 }
 
 #[test]
@@ -117,17 +156,34 @@ fn a_part_of_the_cluster_is_not_compared_in_crd_mode() {
     let refused = desk.plan(&["-entries", "entries.json", "-"], &pod("a", BOUND));
     let told = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{told}");
-    assert!(told.contains("no Node objects") && told.contains("kubectl get nodes,pods"), "{told}");
+    assert!(
+        told.contains("no Node objects") && told.contains("kubectl get nodes,pods"),
+        "{told}"
+    );
 
-    let (plan, _) = desk.json(&["-entries", "entries.json", "-"], &format!("{NODE}{}", pod("a", BOUND)));
-    let made = plan["create"][1]["object"]["name"].as_str().expect("a name");
+    let (plan, _) = desk.json(
+        &["-entries", "entries.json", "-"],
+        &format!("{NODE}{}", pod("a", BOUND)),
+    );
+    let made = plan["create"][1]["object"]["name"]
+        .as_str()
+        .expect("a name");
     assert_eq!(made, "a");
     // An entry that was made for a SpiffeID, and no SpiffeID: that is not the whole cluster.
-    let prefix = registrar_core::policy::Policy::crd("example.org", "demo", "spire").expect("legal");
-    let id = prefix.entry_ids.issue_for(&registrar_core::cluster::Uid::new("u"), 1, 1);
+    let prefix =
+        registrar_core::policy::Policy::crd("example.org", "demo", "spire").expect("legal");
+    let id = prefix
+        .entry_ids
+        .issue_for(&registrar_core::cluster::Uid::new("u"), 1, 1);
     let ours = entry(id.as_str(), "/x", "/nodes", &["k8s:ns:apps"]);
-    desk.file("entries.json", &serde_json::json!({"entries": [ours]}).to_string());
-    let refused = desk.plan(&["-entries", "entries.json", "-"], &format!("{NODE}{}", pod("a", BOUND)));
+    desk.file(
+        "entries.json",
+        &serde_json::json!({"entries": [ours]}).to_string(),
+    );
+    let refused = desk.plan(
+        &["-entries", "entries.json", "-"],
+        &format!("{NODE}{}", pod("a", BOUND)),
+    );
     let told = text(&refused.stderr);
     assert!(told.contains("1 entries were made for SpiffeIDs"), "{told}");
 }

@@ -87,7 +87,8 @@ pub fn spiffe_id(name: &str, spiffe_id: &str, selects: &str) -> String {
     )
 }
 
-pub const NODE: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, uid: uid-node-1}\n---\n";
+pub const NODE: &str =
+    "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, uid: uid-node-1}\n---\n";
 pub const BOUND: &str = "spec: {nodeName: node-1, serviceAccountName: sa}";
 
 pub fn entry(id: &str, path: &str, parent: &str, selectors: &[&str]) -> Value {

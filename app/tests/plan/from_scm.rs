@@ -75,7 +75,8 @@ fn what_another_controller_gives_is_compared_pod_by_pod_and_the_nearest_settings
     let (json, code) = desk.json(&["-from-scm", "scm.yaml"], "");
     assert_eq!(code, Some(0), "{json:#}");
     let schema: Value =
-        serde_json::from_str(include_str!("../../../docs/json/from-scm.schema.json")).expect("JSON");
+        serde_json::from_str(include_str!("../../../docs/json/from-scm.schema.json"))
+            .expect("JSON");
     assert_eq!(objections(&json, &schema, &schema, "comparison"), [""; 0]);
     let fates: Vec<String> = json["pods"]
         .as_array()

@@ -24,8 +24,10 @@ fn with(files: &[(&str, &[u8])]) -> (Value, Option<i32>, String) {
 
 #[test]
 fn what_cannot_be_read_is_named_with_its_place_and_the_rest_is_planned() {
-    let duplicate = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "name": "y"}}"#;
-    let half = r#"{"apiVersion": "v1", "kind": "PodList", "items": [{"kind": "Pod", "metadata": {"na"#;
+    let duplicate =
+        r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "name": "y"}}"#;
+    let half =
+        r#"{"apiVersion": "v1", "kind": "PodList", "items": [{"kind": "Pod", "metadata": {"na"#;
     let cases: [(&str, &[u8], &str); 6] = [
         ("binary.yaml", b"\x7fELF\0\0\x01", "not text"),
         ("latin1.yaml", b"kind: Pod\nmetadata: {name: \xe9}", "UTF-8"),
@@ -42,7 +44,10 @@ fn what_cannot_be_read_is_named_with_its_place_and_the_rest_is_planned() {
         assert!(everything.contains(said), "{name}: {everything}");
         assert!(told.len() < 4096, "{name}: {} bytes", told.len());
         let pods = plan["entries"].as_array().expect("a list");
-        assert!(pods.iter().any(|e| e["object"]["name"] == "good"), "{name}: {plan:#}");
+        assert!(
+            pods.iter().any(|e| e["object"]["name"] == "good"),
+            "{name}: {plan:#}"
+        );
     }
 }
 
@@ -57,7 +62,10 @@ fn kinds_that_no_rule_reads_are_counted_and_named_and_no_error() {
     let message = |reason: &str| {
         let all = plan["warnings"].as_array().expect("a list");
         let found = all.iter().find(|w| w["reason"] == reason);
-        found.and_then(|w| w["message"].as_str()).unwrap_or_default().to_owned()
+        found
+            .and_then(|w| w["message"].as_str())
+            .unwrap_or_default()
+            .to_owned()
     };
     assert!(message("KindsIgnored").contains("2 Secret"), "{plan:#}");
     assert!(message("KindsIgnored").contains("1 Widget"), "{plan:#}");
@@ -70,9 +78,15 @@ fn a_pod_without_uid_gets_a_stand_in_that_is_told() {
     let young = pod("young", BOUND).replace("  uid: uid-young\n", "");
     let (plan, code) = desk.json(&["-"], &format!("{NODE}{young}"));
     assert_eq!(code, Some(0), "{plan:#}");
-    assert_eq!(plan["entries"][1]["selectors"][0]["value"], "pod-uid:uid-of-apps.young");
+    assert_eq!(
+        plan["entries"][1]["selectors"][0]["value"],
+        "pod-uid:uid-of-apps.young"
+    );
     let warning = plan["warnings"].to_string();
-    assert!(warning.contains("NoUid") && warning.contains("Pod apps/young"), "{warning}");
+    assert!(
+        warning.contains("NoUid") && warning.contains("Pod apps/young"),
+        "{warning}"
+    );
 }
 
 #[test]
@@ -88,14 +102,29 @@ fn a_packed_file_that_grows_without_end_is_given_up() {
     let (plan, code, told) = with(&[("bomb.yaml.gz", &bomb)]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("bomb.yaml.gz"), "{told}");
-    assert_eq!(plan["entries"].as_array().map(Vec::len), Some(2), "{plan:#}");
+    assert_eq!(
+        plan["entries"].as_array().map(Vec::len),
+        Some(2),
+        "{plan:#}"
+    );
 }
 
 #[test]
 fn one_huge_object_is_given_up_and_the_rest_is_planned() {
-    let huge = format!("kind: Pod\nmetadata: {{name: huge, annotations: {{a: \"{}\"}}}}\n", "x".repeat(40 << 20));
+    let huge = format!(
+        "kind: Pod\nmetadata: {{name: huge, annotations: {{a: \"{}\"}}}}\n",
+        "x".repeat(40 << 20)
+    );
     let (plan, code, told) = with(&[("huge.yaml", huge.as_bytes())]);
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("huge.yaml") && told.len() < 4096, "{} bytes", told.len());
-    assert_eq!(plan["entries"].as_array().map(Vec::len), Some(2), "{plan:#}");
+    assert!(
+        told.contains("huge.yaml") && told.len() < 4096,
+        "{} bytes",
+        told.len()
+    );
+    assert_eq!(
+        plan["entries"].as_array().map(Vec::len),
+        Some(2),
+        "{plan:#}"
+    );
 }

@@ -105,19 +105,63 @@ fn every_reason_to_hold_is_told_and_the_exit_code_is_3() {
         ("", pod("a", "spec: {nodeName: [1]}"), "Undecodable"),
         (
             "mode = \"crd\"\nnamespace = \"spire\"\nidentity_template = \"{{slice .Pod.Hostname 0 2}}\"",
-            pod("a", "spec: {nodeName: node-1, hostname: h, serviceAccountName: sa}"),
+            pod(
+                "a",
+                "spec: {nodeName: node-1, hostname: h, serviceAccountName: sa}",
+            ),
             "TemplateFailed",
         ),
-        (CRD, by_hand("spiffe://example.org/x", "parent", "{}"), "EmptySelector"),
-        (CRD, by_hand("spiffe://example.org/x", "parent", "{cluster: demo}"), "AgentSelector"),
-        (CRD, by_hand("spiffe://example.org/x", "parent", "{namespace: other}"), "OtherNamespace"),
-        (CRD, by_hand("spiffe://example.org/spire/x", "parent", MINE), "ReservedPath"),
-        (CRD, by_hand("spiffe://example.org/k8s-workload-registrar/x", "parent", MINE), "ReservedPath"),
-        (CRD, by_hand("spiffe://example.org/x", "spire/server", MINE), "ReservedParent"),
-        (CRD, by_hand("spiffe://other.test/x", "parent", MINE), "OtherTrustDomain"),
-        (CRD, by_hand("spiffe://example.org/a//b", "parent", MINE), "IllegalId"),
+        (
+            CRD,
+            by_hand("spiffe://example.org/x", "parent", "{}"),
+            "EmptySelector",
+        ),
+        (
+            CRD,
+            by_hand("spiffe://example.org/x", "parent", "{cluster: demo}"),
+            "AgentSelector",
+        ),
+        (
+            CRD,
+            by_hand("spiffe://example.org/x", "parent", "{namespace: other}"),
+            "OtherNamespace",
+        ),
+        (
+            CRD,
+            by_hand("spiffe://example.org/spire/x", "parent", MINE),
+            "ReservedPath",
+        ),
+        (
+            CRD,
+            by_hand(
+                "spiffe://example.org/k8s-workload-registrar/x",
+                "parent",
+                MINE,
+            ),
+            "ReservedPath",
+        ),
+        (
+            CRD,
+            by_hand("spiffe://example.org/x", "spire/server", MINE),
+            "ReservedParent",
+        ),
+        (
+            CRD,
+            by_hand("spiffe://other.test/x", "parent", MINE),
+            "OtherTrustDomain",
+        ),
+        (
+            CRD,
+            by_hand("spiffe://example.org/a//b", "parent", MINE),
+            "IllegalId",
+        ),
         (CRD, by_hand("no-id", "parent", MINE), "OtherTrustDomain"),
-        (CRD, by_hand("spiffe://example.org/x", "parent", MINE).replace("spec:", "spec:\n  downstream: true"), "Downstream"),
+        (
+            CRD,
+            by_hand("spiffe://example.org/x", "parent", MINE)
+                .replace("spec:", "spec:\n  downstream: true"),
+            "Downstream",
+        ),
     ];
     for (extra, input, reason) in &cases {
         assert_eq!(told(extra, input), *reason, "{input}");

@@ -201,11 +201,7 @@ impl ModelServer {
 
     fn page(&self, token: Option<&str>, size: u32) -> SpireAnswer {
         let after: u64 = token.and_then(|t| t.parse().ok()).unwrap_or(0);
-        let rows: Vec<_> = self
-            .rows
-            .range(after + 1..)
-            .take(size as usize)
-            .collect();
+        let rows: Vec<_> = self.rows.range(after + 1..).take(size as usize).collect();
         SpireAnswer::Page {
             entries: rows.iter().map(|(_, e)| (*e).clone()).collect(),
             unreadable: 0,

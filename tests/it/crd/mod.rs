@@ -8,6 +8,7 @@ mod given_certificate;
 mod kills;
 mod names;
 mod original;
+mod plan;
 mod pods;
 mod replicas;
 mod rest;

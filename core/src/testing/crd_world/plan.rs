@@ -59,6 +59,8 @@ impl CrdWorld {
     /// The names of all SpiffeIDs.
     pub fn resources(&self) -> Vec<String> {
         let names = self.api.objects.keys();
-        names.map(|n| format!("{}/{}", n.namespace, n.name)).collect()
+        names
+            .map(|n| format!("{}/{}", n.namespace, n.name))
+            .collect()
     }
 }
