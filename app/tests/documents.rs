@@ -135,3 +135,110 @@ fn tests_that_the_documents_point_at_exist() {
         }
     }
 }
+
+/// Every row of a table in this part of a document, cell by cell, without its heading.
+fn rows(text: &str, from: &str, to: &str) -> Vec<Vec<String>> {
+    let part = text.split_once(from).expect("a beginning").1;
+    let part = part.split_once(to).expect("an end").0;
+    let cells = |line: &str| {
+        let cells = line.trim_matches('|').split(" | ");
+        cells.map(|c| c.trim().to_owned()).collect()
+    };
+    let lines = part.lines().filter(|l| l.starts_with('|'));
+    lines.skip(2).map(cells).collect()
+}
+
+#[test]
+fn every_difference_and_every_threat_names_the_test_that_shows_it() {
+    let text = std::fs::read_to_string(root().join("docs/compatibility.md")).expect("text");
+    let numbered = |l: &&str| {
+        l.split('.')
+            .next()
+            .is_some_and(|n| n.parse::<u32>().is_ok())
+    };
+    let lines: Vec<&str> = text.lines().filter(numbered).collect();
+    assert!(lines.len() > 40, "{} lines", lines.len());
+    let numbers = lines
+        .iter()
+        .filter_map(|l| l.split('.').next()?.parse::<u32>().ok());
+    let numbers: Vec<u32> = numbers.skip_while(|n| *n != 9).skip(1).collect();
+    assert!(
+        numbers.iter().copied().eq(1..=numbers.len() as u32),
+        "{numbers:?}"
+    );
+    for line in lines {
+        assert!(line.contains(".rs)"), "no test is named in: {line}");
+    }
+    let text = std::fs::read_to_string(root().join("SECURITY.md")).expect("text");
+    let threats = rows(&text, "## Who can do what", "## What the registrar needs");
+    assert!(threats.len() > 15, "{} rows", threats.len());
+    for row in threats {
+        let shown = row.last().expect("a cell");
+        assert!(shown.contains(".rs)"), "no test is named in: {row:?}");
+    }
+}
+
+#[test]
+fn the_versions_that_are_said_to_be_tested_are_those_that_the_tests_build() {
+    let text = std::fs::read_to_string(root().join("docs/compatibility.md")).expect("text");
+    let said: Vec<String> = rows(&text, "<!-- versions", "<!-- end of versions -->")
+        .into_iter()
+        .map(|row| row.last().expect("a version").clone())
+        .collect();
+    let built = |folder: &str, module: &str| {
+        let file = root()
+            .join("tests/control-plane")
+            .join(folder)
+            .join("go.mod");
+        let text = std::fs::read_to_string(file).expect("text");
+        let version = text.lines().find_map(|line| {
+            let mut words = line.split_whitespace().skip_while(|w| *w == "require");
+            (words.next() == Some(module)).then(|| words.next())?
+        });
+        version
+            .expect("a version")
+            .trim_start_matches('v')
+            .to_owned()
+    };
+    let expected = [
+        built("spire", "github.com/spiffe/spire"),
+        built("kubernetes", "k8s.io/kubernetes"),
+        built("etcd", "go.etcd.io/etcd/server/v3"),
+    ];
+    assert_eq!(said, expected);
+}
+
+/// A dependency that the workspace declares and no member takes is in nobody's way, and wrong all the same.
+#[test]
+fn every_dependency_of_the_workspace_is_taken_by_a_member() {
+    let manifest = |path: &str| std::fs::read_to_string(root().join(path)).expect("text");
+    let members = ["core", "adapters", "app", "tests", "fuzz"];
+    let members: Vec<String> = members
+        .iter()
+        .map(|m| manifest(&format!("{m}/Cargo.toml")))
+        .collect();
+    let whole = manifest("Cargo.toml");
+    let declared = whole
+        .split_once("[workspace.dependencies]")
+        .expect("declared")
+        .1;
+    let declared = declared.split("\n[").next().expect("a part");
+    let names = declared
+        .lines()
+        .filter_map(|l| l.split_once(" = "))
+        .map(|(name, _)| name.trim());
+    let taken = |name: &str| {
+        let (dotted, table) = (
+            format!("\n{name}.workspace"),
+            format!("\n{name} = {{ workspace = true"),
+        );
+        members
+            .iter()
+            .any(|m| m.contains(&dotted) || m.contains(&table))
+    };
+    let unused: Vec<&str> = names.filter(|name| !taken(name)).collect();
+    assert_eq!(
+        unused, [""; 0],
+        "declared in [workspace.dependencies] and taken by no member"
+    );
+}

@@ -35,6 +35,8 @@ impl From<kube::Error> for ReadError {
 
 /// One object as an event: [`Event::Listed`], or [`Event::Undecodable`]; `None` if it does not exist.
 ///
+/// It is asked for by a list of one, which needs no other right than the registrar's own.
+///
 /// # Errors
 /// If it cannot be read. `name` and `namespace` must be names, not paths.
 pub async fn object(
@@ -44,12 +46,11 @@ pub async fn object(
     name: &str,
     wanted: &WantedMetadata,
 ) -> Result<Option<Event>, ReadError> {
-    let url = format!("{}/{name}", in_namespace(kind, namespace));
-    match text(client, &url).await {
-        Ok(json) => Ok(Some(event(kind, &json, wanted))),
-        Err(error) if error.status == Some(404) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let url = format!(
+        "{}?fieldSelector=metadata.name%3D{name}",
+        in_namespace(kind, namespace)
+    );
+    Ok(listed(client, &url, kind, wanted).await?.pop())
 }
 
 /// All objects of a kind in a namespace.
@@ -62,12 +63,21 @@ pub async fn objects(
     namespace: &str,
     wanted: &WantedMetadata,
 ) -> Result<Vec<Event>, ReadError> {
+    listed(client, &in_namespace(kind, namespace), kind, wanted).await
+}
+
+async fn listed(
+    client: &Client,
+    url: &str,
+    kind: Kind,
+    wanted: &WantedMetadata,
+) -> Result<Vec<Event>, ReadError> {
     #[derive(Deserialize)]
     struct List<'a> {
         #[serde(borrow, default)]
         items: Option<Vec<&'a RawValue>>,
     }
-    let json = text(client, &in_namespace(kind, namespace)).await?;
+    let json = text(client, url).await?;
     let list: List<'_> = serde_json::from_str(&json).map_err(|e| ReadError {
         status: None,
         why: format!("the list cannot be read: {e}"),
