@@ -242,3 +242,53 @@ fn every_dependency_of_the_workspace_is_taken_by_a_member() {
         "declared in [workspace.dependencies] and taken by no member"
     );
 }
+
+#[test]
+fn the_library_is_shown_alike_in_both_readmes() {
+    let block = |path: &str| {
+        let text = std::fs::read_to_string(root().join(path)).expect("text");
+        let block = text.split_once("```rust\n").expect("an example").1;
+        block.split_once("```").expect("its end").0.to_owned()
+    };
+    // That of the crate is compiled by its documentation tests.
+    assert_eq!(block("README.md"), block("core/README.md"));
+}
+
+/// The minimum that is promised is the version that everything is built and tested with.
+#[test]
+fn the_minimum_rust_version_is_the_one_that_builds_here() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("text");
+    let toolchain = std::fs::read_to_string(root().join("rust-toolchain.toml")).expect("text");
+    let value = |text: &str, key: &str| {
+        let line = text
+            .lines()
+            .find(|l| l.starts_with(key))
+            .expect("a line")
+            .to_owned();
+        line.split('"').nth(1).expect("a value").to_owned()
+    };
+    let (minimum, used) = (
+        value(&manifest, "rust-version"),
+        value(&toolchain, "channel"),
+    );
+    assert_eq!(format!("{minimum}.0"), used);
+}
+
+#[test]
+fn every_command_of_the_program_stands_in_the_readme_as_the_help_says() {
+    let help = Command::new(PROGRAM).arg("--help").output().expect("runs");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let commands = help.split_once("Commands:\n").expect("commands").1;
+    let commands = commands.split_once("\n\n").expect("options").0;
+    let expected: Vec<Vec<String>> = commands
+        .lines()
+        .filter_map(|line| line.trim().split_once(' '))
+        .map(|(name, text)| vec![format!("`{name}`"), text.trim().to_owned()])
+        .collect();
+    assert!(expected.len() > 8, "{help}");
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("text");
+    assert_eq!(
+        rows(&readme, "<!-- commands", "<!-- end of commands -->"),
+        expected
+    );
+}

@@ -67,3 +67,8 @@ pub mod spiffe;
 pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
+
+// What its README shows is compiled as well.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -459,3 +459,20 @@ fn only_names_of_pods_are_taken() {
         assert!(pod_name(kind, name).is_err(), "{kind} {name}");
     }
 }
+
+/// What the README shows is what is printed.
+#[test]
+fn the_readme_shows_these_findings() {
+    let mut policy = policy();
+    policy.pods.identity = IdentitySource::Annotation("spiffe.io/spiffe-id".into());
+    let seen = Case::of(policy, pod()).seen();
+    let mut out = Vec::new();
+    show::show(&mut out, Paint::none(), &seen, &findings(&seen, NOW)).expect("shown");
+    let shown = String::from_utf8(out).expect("text");
+    let findings = shown.split_once("\nfindings\n").expect("findings").1;
+    let readme = include_str!("../../../README.md");
+    assert!(
+        readme.contains(&format!("findings\n{findings}")),
+        "{findings}"
+    );
+}

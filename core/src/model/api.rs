@@ -58,6 +58,7 @@ impl ModelApi {
             uid: Uid::new("definition"),
             created: "".into(),
             terminating: false,
+            schema: Schema::WHOLE,
         }
     }
 

@@ -240,6 +240,9 @@ impl Observed {
         seen: &BTreeMap<Name, Option<Uid>>,
         touched: &mut Touched,
     ) {
+        if self.unreadable.is_empty() {
+            return;
+        }
         let uids: BTreeSet<&Uid> = seen.values().flatten().collect();
         let some_without_uid = seen.values().any(Option::is_none);
         self.unreadable.retain(|subject, _| {
