@@ -444,3 +444,36 @@ fn terms_that_would_let_two_write_are_refused() {
         Err(TermsError::NoTimeToRenew(..))
     ));
 }
+
+#[test]
+fn the_times_that_stand_in_a_record_decide_nothing() {
+    // Whatever its holder's wall clock says, or said: taken when it was seen unchanged for its duration, by our own clock.
+    for written in ["1970-01-01T00:00:00Z", "2999-12-31T23:59:59Z", "", "noon"] {
+        let record = Record {
+            holder: "another".into(),
+            duration: Duration::from_secs(15),
+            transitions: 0,
+            acquired: written.into(),
+            renewed: written.into(),
+        };
+        let mut election = Election::new("me".into(), Terms::default());
+        let mut now = Duration::from_secs(100);
+        let begun = now;
+        let mut turn = election.step(now, None);
+        let taken = loop {
+            let answer = match turn.request.take() {
+                Some(Request::Read) => Some(Answer::Lease(Ok(Some(("1".into(), record.clone()))))),
+                Some(Request::ReadOldLocks) => Some(Answer::OldLocks(Ok(Vec::new()))),
+                Some(Request::Write(_)) => break now - begun,
+                None => {
+                    now = turn.wake_at.expect("it goes on");
+                    None
+                }
+            };
+            assert!(!election.leads(now));
+            turn = election.step(now, answer);
+        };
+        let range = Duration::from_secs(15)..Duration::from_secs(16);
+        assert!(range.contains(&taken), "{written:?}: taken after {taken:?}");
+    }
+}

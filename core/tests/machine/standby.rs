@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use registrar_core::{
-    cluster::{Kind, Object, ObjectKey},
+    cluster::{Kind, Object, ObjectKey, PodSnapshot},
     entry::{EntryId, RegisteredEntry},
+    ports::SpireCall,
     sync::{Drift, Event, Fact},
 };
 
@@ -57,4 +58,47 @@ fn what_the_leader_writes_is_no_drift_to_a_replica_that_stands_by_or_has_just_ta
         ),
         "{told:?}"
     );
+}
+
+#[test]
+fn one_that_takes_over_creates_what_is_new_at_once_and_changes_nothing_before_it_has_read_the_server()
+ {
+    let mut rig = Rig::new(policy());
+    rig.start([pod(1), pod(2), pod(3)]);
+    rig.tell([Event::Leading(false)]);
+    rig.wait(Duration::from_secs(1));
+    rig.writes.clear();
+    // While it stands by, a pod comes, one changes, and one goes.
+    let key = ObjectKey::new(Kind::Pod, pod(1).namespace, pod(1).name);
+    let changed = PodSnapshot {
+        service_account: Some("another".into()),
+        ..pod(2)
+    };
+    rig.tell([
+        Event::Applied(Object::Pod(pod(4))),
+        Event::Applied(Object::Pod(changed.clone())),
+        Event::Deleted(key, pod(1).uid),
+    ]);
+    rig.wait(Duration::from_secs(5));
+    assert!(rig.writes.is_empty(), "{:?}", rig.writes);
+    let begins = rig.now;
+    rig.tell([Event::Leading(true)]);
+    // Answered is what writes, and the reading of all entries is not yet.
+    let is_list = |call: &SpireCall| matches!(call, SpireCall::List { .. });
+    let reading: Vec<_> = rig.waiting.extract_if(.., |_, c| is_list(c)).collect();
+    assert!(!reading.is_empty(), "it reads the server anew");
+    rig.answer_all();
+    assert_eq!(rig.created(), [pod(4).name.to_string()]);
+    assert_eq!(rig.writes.len(), 1, "{:?}", rig.writes);
+    assert_eq!(rig.writes[0].0, begins);
+    rig.waiting.extend(reading);
+    rig.wait(Duration::from_secs(30));
+    let wanted = [pod(3), pod(4), changed].map(|p| entry_of(&policy(), &p));
+    for entry in &wanted {
+        assert!(
+            rig.server.entries().any(|e| entry.is_similar(e)),
+            "{entry:?}"
+        );
+    }
+    assert_eq!(rig.server.entries().count(), wanted.len() + 1);
 }
