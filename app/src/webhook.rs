@@ -11,7 +11,7 @@ use registrar_adapters::{
         serve,
     },
     config::{self, Common},
-    kubernetes::{self, ClientError, EventPublisher, KubeSettings, may_read_pods},
+    kubernetes::{self, ClientError, EventPublisher, KubeSettings, bars_from_pods},
     listen::listen,
     spire::{Deadlines, MayBegin, SpireClient, SpireServer},
     telemetry::{Health, LogFile, Metrics, metrics::OutcomeLabel},
@@ -127,15 +127,15 @@ impl Sweep {
         };
         let begun = tokio::time::Instant::now();
         loop {
-            match may_read_pods(&client).await {
-                Ok(true) => {
+            match bars_from_pods(&client).await {
+                Ok(None) => {
                     info!("Sweep on: the API server lets us read pods");
                     return Ok(Some(Self { client, namespace }));
                 }
-                Ok(false) => {
+                Ok(Some(why)) => {
                     warn!(
-                        "Sweep off: the registrar's role lacks get, list and watch on pods; \
-                         entries come and go with reviews alone"
+                        reason = why,
+                        "Sweep off: entries come and go with reviews alone"
                     );
                     return Ok(None);
                 }

@@ -22,11 +22,11 @@ pub(super) fn needs(needed: &str) -> String {
     format!("the registrar's role needs {needed}, as deploy/base/<mode>/rbac.yaml grants")
 }
 
-/// Whether we may read the pods of all namespaces: list, watch and get.
+/// What keeps us from reading the pods of all namespaces, with the remedy; `None` if nothing does.
 ///
 /// # Errors
 /// If the API server does not say.
-pub async fn may_read_pods(client: &Client) -> Result<bool, String> {
+pub async fn bars_from_pods(client: &Client) -> Result<Option<String>, String> {
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     for verb in ["list", "watch", "get"] {
         let review = SelfSubjectAccessReview {
@@ -45,12 +45,15 @@ pub async fn may_read_pods(client: &Client) -> Result<bool, String> {
         let answer = tokio::time::timeout(WITHIN, api.create(&params, &review));
         match answer.await {
             Ok(Ok(answer)) if answer.status.as_ref().is_some_and(|s| s.allowed) => {}
-            Ok(Ok(_)) => return Ok(false),
+            Ok(Ok(_)) => {
+                let needed = needs("get, list and watch on pods");
+                return Ok(Some(format!("cannot {verb} pods; {needed}")));
+            }
             Ok(Err(error)) => return Err(causes(&error)),
             Err(_) => return Err(format!("no answer within {} s", WITHIN.as_secs())),
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 /// Reads one object: is it there?

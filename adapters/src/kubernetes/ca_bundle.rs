@@ -11,6 +11,8 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 
+use super::access::needs;
+
 /// Configurations with this label get the bundle.
 const LABELLED: &str = "spiffe.io/webhook=true";
 /// How often bundle and configurations are looked at.
@@ -78,7 +80,10 @@ async fn publish(
     let listed = api
         .list(&ListParams::default().labels(LABELLED))
         .await
-        .map_err(|e| format!("webhook configurations cannot be listed: {e}"))?;
+        .map_err(|e| {
+            let remedy = remedy(&e, "list");
+            format!("webhook configurations cannot be listed: {e}{remedy}")
+        })?;
     let mut changed = Vec::new();
     for configuration in listed {
         let patch = patch(&configuration, service, authorities);
@@ -103,7 +108,20 @@ async fn send(client: &Client, name: &str, patch: &[Value]) -> Result<(), String
         .body(body)
         .map_err(|e| e.to_string())?;
     let answer: Result<Value, _> = client.request(request).await;
-    answer.map(drop).map_err(|e| e.to_string())
+    answer
+        .map(drop)
+        .map_err(|e| format!("{e}{}", remedy(&e, "patch")))
+}
+
+/// What a call that the API server forbids needs.
+fn remedy(error: &kube::Error, verb: &str) -> String {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            let resource = "validatingwebhookconfigurations (admissionregistration.k8s.io)";
+            format!("; {}", needs(&format!("{verb} on {resource}")))
+        }
+        _ => String::new(),
+    }
 }
 
 /// The JSON patch that a configuration needs; empty where it is right.

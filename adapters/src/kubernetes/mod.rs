@@ -14,7 +14,7 @@ pub mod resources;
 pub mod reviews;
 pub mod watch;
 
-pub use access::{look_up, may_read_pods};
+pub use access::{bars_from_pods, look_up};
 pub use ca_bundle::{Published, ServiceName, publish_ca_bundle};
 pub use client::{ClientError, KubeSettings, connect, connect_for_lease};
 pub use control::{CONTROL_CONFIG_MAP, Control, watch_control};

@@ -1,6 +1,6 @@
 //! Rights that are missing are told of with verb, resource and the manifest that grants them.
 
-use registrar_tests::{PodSpec, Registrar, SpiffeIds, dynamic, eventually};
+use registrar_tests::{PodSpec, Registrar, SpiffeIds, dynamic, eventually, process::free_port};
 use serde_json::{Value, json};
 
 use super::{
@@ -100,4 +100,13 @@ async fn a_right_that_crd_mode_lacks_is_told_with_verb_resource_and_manifest() {
     told_with_the_manifest(&mut registrar, "patch", "\"spiffeids\"").await;
     lacks("spiffeids/status", &["get"]).await;
     told_with_the_manifest(&mut registrar, "patch", "\"spiffeids/status\"").await;
+    let port = free_port().expect("a port");
+    let reviewed = format!(
+        "webhook_enabled = true\nwebhook_port = {port}\nwebhook_cert_dir = \"{}\"",
+        a.p.plane.dir().join("certs").display()
+    );
+    lacks("validatingwebhookconfigurations", &["get"]).await;
+    let mut registrar = a.start("crd", &reviewed);
+    let resource = "\"validatingwebhookconfigurations\"";
+    told_with_the_manifest(&mut registrar, "list", resource).await;
 }
