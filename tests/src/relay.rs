@@ -54,14 +54,6 @@ impl Record {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
-
-    /// The writers so far, each named once for a row of calls of its own.
-    pub fn turns(&self) -> Vec<&'static str> {
-        let writes = self.writes();
-        let mut writers: Vec<_> = writes.into_iter().map(|(writer, _)| writer).collect();
-        writers.dedup();
-        writers
-    }
 }
 
 /// One replica's way to the server.

@@ -32,7 +32,7 @@ async fn a_replica_that_ends_or_dies_or_freezes_is_followed_by_another_and_write
     r.more_pods(10).await;
     let third = r.a_leader_other_than(Some(second)).await;
     r.all_registered().await;
-    r.all[second].registrar.process.thaw();
+    r.thaw(second);
     eventually(
         "the frozen one knows that it does not lead",
         async || match r.all[second].registrar.metric("leader").await {
@@ -52,7 +52,7 @@ async fn a_replica_that_ends_or_dies_or_freezes_is_followed_by_another_and_write
     assert_eq!(fourth, second, "the only one left, never restarted");
     r.all_registered().await;
     r.all[second].registrar.process.must_run().expect("runs");
-    assert_eq!(r.record.turns().len(), 4, "{:?}", r.record.turns());
+    assert_eq!(r.turns().len(), 4, "{:?}", r.turns());
     r.no_call_began_after_its_lease();
 }
 

@@ -50,7 +50,7 @@ async fn a_wall_clock_that_jumps_moves_nobody() {
         r.more_pods(5).await;
         r.all_registered().await;
     }
-    assert_eq!(r.record.turns(), [r.all[leader].name]);
+    assert_eq!(r.turns(), [r.all[leader].name]);
     // And a lead that was given up is taken, whatever time it is for whom.
     r.all[leader].registrar.process.terminate();
     r.more_pods(5).await;
