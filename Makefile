@@ -14,7 +14,7 @@ MACHETE := $(TOOLS)/bin/cargo-machete-0.9.2
 # What `make image` builds: release is what the Dockerfile builds, dev is built in a fraction of the time.
 PROFILE ?= release
 
-.PHONY: help tools demo test check dependencies fast it image slow bench control-plane
+.PHONY: help tools demo test check dependencies fast it image slow bench soak control-plane
 
 help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make image  the lines of deploy/Dockerfile without a container engine, and the result run as nobody in an empty'
 	@echo '            folder, as root (PROFILE=dev; about 8 min, dev 3 min)'
 	@echo 'make slow   tests that last: the three minutes after which a SPIRE Server closes a connection'
+	@echo 'make soak   two registrars under churn while everything beneath them fails at random (SOAK=20m SEED=n RATE=20)'
 	@echo 'make fast   the tests that need no control plane'
 
 tools:
@@ -86,6 +87,12 @@ bench: control-plane
 	@echo '== building for release (about 5 min the first time)'
 	$(CARGO) build --release -p k8s-workload-registrar -p registrar-tests --bins
 	$(CARGO) run --release -q -p registrar-tests --bin bench
+
+# Not part of `make test`: it takes as long as it is told to.
+soak: control-plane
+	@echo '== building for release (about 5 min the first time)'
+	$(CARGO) build --release -p k8s-workload-registrar -p registrar-tests --bins
+	$(CARGO) run --release -q -p registrar-tests --bin soak
 
 test: check dependencies fast it
 	@echo 'all tests passed'

@@ -13,6 +13,7 @@ pub mod process;
 pub mod proxy;
 pub mod registrar;
 pub mod relay;
+pub mod soak;
 pub mod spiffe_ids;
 pub mod wait;
 pub mod wall_clock;
