@@ -147,6 +147,18 @@ pub fn create_review(namespace: &str, name: &str) -> Value {
     })
 }
 
+/// The review of a delete of that pod, when it is gone for good; of another one of its name if `uid` is not the name.
+pub fn delete_review(namespace: &str, name: &str, uid: &str) -> Value {
+    let mut review = create_review(namespace, name);
+    let request = &mut review["request"];
+    request["operation"] = json!("DELETE");
+    request["options"] = json!({"gracePeriodSeconds": 0});
+    let mut pod = request["object"].take();
+    pod["metadata"]["uid"] = json!(uid);
+    request["oldObject"] = pod;
+    review
+}
+
 impl Asker {
     /// Sends a body; the answer's.
     ///

@@ -149,3 +149,41 @@ fn generate_config_overwrites_nothing_unasked_and_keeps_keys_to_the_owner() {
         assert!(text.contains(expected), "{text}");
     }
 }
+
+#[test]
+fn generate_config_prints_one_stream_and_leaves_spire_and_its_own_namespace_alone() {
+    use serde::Deserialize as _;
+    let made = Command::new(program().expect("built"))
+        .args(["generate-config", "-namespace", "identity"])
+        .args(["-exclude-namespace", "storage"])
+        .output()
+        .expect("it runs");
+    assert!(made.status.success());
+    let text = String::from_utf8(made.stdout).expect("text");
+    let documents: Vec<serde_json::Value> = serde_yaml::Deserializer::from_str(&text)
+        .map(|document| serde_json::Value::deserialize(document).expect("YAML"))
+        .collect();
+    let kinds: Vec<_> = documents.iter().map(|d| &d["kind"]).collect();
+    assert_eq!(
+        kinds,
+        [
+            "ConfigMap",
+            "Secret",
+            "ValidatingWebhookConfiguration",
+            "Config",
+            "AdmissionConfiguration"
+        ]
+    );
+    let webhook = &documents[2]["webhooks"][0];
+    let excluded = &webhook["namespaceSelector"]["matchExpressions"][0];
+    assert_eq!(excluded["operator"], "NotIn");
+    for namespace in ["kube-system", "spire", "identity", "storage"] {
+        let values = excluded["values"].as_array().expect("a list");
+        assert!(values.iter().any(|v| v == namespace), "{values:?}");
+    }
+    assert_eq!(webhook["sideEffects"], "NoneOnDryRun");
+    assert_eq!(
+        documents[2]["metadata"]["name"],
+        "k8s-workload-registrar-webhook"
+    );
+}

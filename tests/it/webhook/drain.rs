@@ -1,4 +1,4 @@
-//! The end of the program while reviews wait for SPIRE.
+//! A SPIRE Server that takes its time: at the beginning of the program, and at its end.
 
 use std::io::ErrorKind;
 
@@ -14,21 +14,26 @@ use crate::plane::private;
 
 const REVIEWS: usize = 20;
 
-async fn started(plane: &ControlPlane, webhook: &Webhook, relay: &Relay) -> Registrar {
+/// A registrar whose way to SPIRE can be held.
+fn started(plane: &ControlPlane, webhook: &Webhook, relay: &Relay) -> Registrar {
     let config = format!(
         "{}sweep = \"off\"\nwrites_in_flight = 32\n",
         webhook.config()
     );
-    let mut registrar = Registrar::start_with(
-        plane,
-        &plane.kubeconfig(),
-        relay.socket(),
-        "webhook",
-        &config,
-    )
-    .expect("starts");
-    registrar.ready().await;
-    registrar
+    let kubeconfig = plane.kubeconfig();
+    Registrar::start_with(plane, &kubeconfig, relay.socket(), "webhook", &config).expect("starts")
+}
+
+fn relay(plane: &ControlPlane) -> Relay {
+    let (dir, target) = (plane.dir(), plane.spire_socket());
+    Relay::start(dir, "held", &target, Record::default()).expect("a relay")
+}
+
+fn alone() -> Options {
+    Options {
+        controller_manager: false,
+        ..Options::default()
+    }
 }
 
 async fn registered(entries: &Entries) -> usize {
@@ -37,20 +42,11 @@ async fn registered(entries: &Entries) -> usize {
 
 #[tokio::test]
 async fn reviews_that_wait_for_spire_are_answered_before_the_end_and_no_new_ones_taken() {
-    let p = private(Options {
-        controller_manager: false,
-        ..Options::default()
-    })
-    .await;
+    let p = private(alone()).await;
     let webhook = Webhook::generate("fail").expect("generated");
-    let relay = Relay::start(
-        p.plane.dir(),
-        "held",
-        &p.plane.spire_socket(),
-        Record::default(),
-    )
-    .expect("a relay");
-    let mut registrar = started(&p.plane, &webhook, &relay).await;
+    let relay = relay(&p.plane);
+    let mut registrar = started(&p.plane, &webhook, &relay);
+    registrar.ready().await;
     let asker = webhook.asker(webhook.port()).await.expect("a client");
     asker.create("drained", "before").await.expect("allowed");
 
@@ -94,4 +90,40 @@ async fn reviews_that_wait_for_spire_are_answered_before_the_end_and_no_new_ones
     })
     .await;
     assert_eq!(status.code(), Some(0), "{}", registrar.process.log_tail());
+}
+
+#[tokio::test]
+async fn until_the_node_entry_is_there_it_is_not_ready_and_reviews_fail_with_that_reason() {
+    let p = private(alone()).await;
+    let webhook = Webhook::generate("fail").expect("generated");
+    let relay = relay(&p.plane);
+    relay.hold();
+    let mut registrar = started(&p.plane, &webhook, &relay);
+    eventually("the node entry waits for SPIRE", async || {
+        match relay.waiting() {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    eventually("that alone is missing", async || {
+        let (status, text) = registrar.get("/readyz").await.map_err(|e| e.to_string())?;
+        match status == 503 && text.contains("entry of all nodes") {
+            true => Ok(()),
+            false => Err(format!("{status}: {text}")),
+        }
+    })
+    .await;
+    assert_eq!(registrar.get("/livez").await.expect("answers").0, 200);
+    let asker = webhook.asker(webhook.port()).await.expect("a client");
+    let refused = asker.create("early", "a").await.expect_err("not granted");
+    let text = format!("{refused:?}");
+    assert!(
+        text.contains("500") && text.contains("unable to register the pod"),
+        "{text}"
+    );
+    relay.release();
+    registrar.ready().await;
+    asker.create("early", "a").await.expect("granted");
+    assert_eq!(lines(&p.entries, "early").await.expect("listed").len(), 1);
 }

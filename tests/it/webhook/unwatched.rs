@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use registrar_tests::{PodSpec, Registrar, entries::entry, steadily, webhook::Webhook};
+use registrar_tests::{
+    PodSpec, Registrar,
+    entries::entry,
+    steadily,
+    webhook::{Webhook, delete_review},
+};
 
 use super::{asked, lines, right, unbound};
 use crate::plane::private;
@@ -85,4 +90,14 @@ async fn without_rights_reviews_alone_make_and_remove_entries() {
         p.cluster.delete_pod("apps", "db-0").await.expect("deleted");
         assert!(now().await.is_empty());
     }
+    // A delete of a former pod that comes after its successor's create takes nothing from that.
+    let asker = webhook.asker(webhook.port()).await.expect("a client");
+    asker.create("apps", "late").await.expect("granted");
+    let late = delete_review("apps", "late", "of a former pod");
+    let late = asker.send(late.to_string().into_bytes()).await;
+    assert!(late.expect("answered").contains("\"allowed\":true"));
+    assert_eq!(now().await, [right("apps", "late")]);
+    let own = delete_review("apps", "late", "late").to_string();
+    asker.send(own.into_bytes()).await.expect("answered");
+    assert!(now().await.is_empty(), "{:?}", now().await);
 }
