@@ -142,7 +142,9 @@ fn histories(
             TestRunner::new_with_rng(config, rng)
         }
     };
-    let result = runner.run(&prop::collection::vec(action(), 1..120), |history| {
+    // Those that are searched are long; those that are always the same are many and short.
+    let length = if fresh && defect.is_none() { 1..500 } else { 1..120 };
+    let result = runner.run(&prop::collection::vec(action(), length), |history| {
         let (occurred, result) = play(policy, &history, defect);
         seen.borrow_mut().add(&occurred);
         result.map_err(TestCaseError::fail)
