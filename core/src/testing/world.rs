@@ -19,7 +19,7 @@ use crate::{
     cluster::{Kind, Metadata, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
     policy::{FEDERATES_WITH, IdentitySource, NodePolicy, Policy},
-    ports::{Failure, FailureClass, SpireCall},
+    ports::{Failure, FailureClass, SpireAnswer, SpireCall},
     rules::{Bundles, Decision, Ownership, PodLookups, Subject, classify, decide_pod},
     spiffe::{SpiffeId, TrustDomain},
     sync::{CallId, Event, Fact, LookUp, Reconciler, Review, ReviewId},
@@ -59,6 +59,8 @@ pub struct World {
     listed: bool,
     /// For which pod each entry of ours was last written, if that pod was living then.
     made_for: BTreeMap<EntryId, Uid>,
+    /// Entries that were written without a word to the machine, which has not read them since.
+    untold: BTreeSet<EntryId>,
     /// For which pod the last write of each was sent, if that pod was living then.
     meant_for: BTreeMap<EntryId, Option<Uid>>,
 }
@@ -93,6 +95,7 @@ impl World {
             foreign: Vec::new(),
             listed: false,
             made_for: BTreeMap::new(),
+            untold: BTreeSet::new(),
             meant_for: BTreeMap::new(),
         };
         world.add_foreign();
@@ -424,6 +427,11 @@ impl World {
                 Err(unknown)
             }
         };
+        match &reply {
+            Ok(answer) => self.untold.retain(|id| !shows(answer, id)),
+            Err(_) if call.is_write() => self.untold.extend(ids_of(&call)),
+            Err(_) => {}
+        }
         let reply = match (reply, call.is_write()) {
             // Whether a read was performed makes no difference.
             (Err(_), false) => Err(Failure::new(FailureClass::Retry, "connection lost")),
@@ -452,6 +460,10 @@ impl World {
             Action::Vandal(_) => drop(self.server.remove(&entry.id)),
             Action::Forger(_) => {
                 let forged = self.id("/forged");
+                if self.untold.contains(&entry.id) {
+                    // Nobody could tell for whom it was written last.
+                    self.made_for.remove(&entry.id);
+                }
                 self.server.change(&entry.id, |e| e.spiffe_id = forged);
             }
             _ => {
@@ -607,5 +619,14 @@ fn ids_of(call: &SpireCall) -> Vec<EntryId> {
         }
         SpireCall::Delete { ids } => ids.clone(),
         _ => Vec::new(),
+    }
+}
+
+/// Whether an answer has this entry in it.
+fn shows(answer: &SpireAnswer, id: &EntryId) -> bool {
+    match answer {
+        SpireAnswer::Page { entries, .. } => entries.iter().any(|e| e.id == *id),
+        SpireAnswer::Read(read) => read.iter().flatten().flatten().any(|e| e.id == *id),
+        SpireAnswer::Written(_) | SpireAnswer::Bundles(_) => false,
     }
 }
