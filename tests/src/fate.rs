@@ -86,6 +86,8 @@ pub struct Fates {
     random: Mutex<Random>,
     /// Of a thousand.
     bad: AtomicU64,
+    /// By how many milliseconds every call is late.
+    late: AtomicU64,
     met: AtomicUsize,
 }
 
@@ -101,6 +103,7 @@ impl Fates {
         Self {
             random: Mutex::new(Random::new(seed)),
             bad: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             met: AtomicUsize::new(0),
         }
     }
@@ -108,6 +111,11 @@ impl Fates {
     /// From now on, so many of a thousand calls meet something bad.
     pub fn set(&self, bad: u64) {
         self.bad.store(bad, Ordering::SeqCst);
+    }
+
+    /// From now on every call is late by so many milliseconds, unless something bad happens to it.
+    pub fn delay(&self, milliseconds: u64) {
+        self.late.store(milliseconds, Ordering::SeqCst);
     }
 
     /// How many calls met something bad so far.
@@ -119,7 +127,10 @@ impl Fates {
     pub fn next(&self) -> Fate {
         let bad = self.bad.load(Ordering::SeqCst);
         if bad == 0 {
-            return Fate::Passed;
+            return match self.late.load(Ordering::SeqCst) {
+                0 => Fate::Passed,
+                late => Fate::Late(Duration::from_millis(late)),
+            };
         }
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         if random.any() % 1000 >= bad {

@@ -200,7 +200,7 @@ pub async fn admission(report: &mut Report) -> anyhow::Result<()> {
     ] {
         let beyond = reviews.percentile(percent) - rpc.percentile(percent);
         report.add(Figure {
-            what,
+            what: what.to_owned(),
             pods: SERIES,
             unit: "ms",
             value: beyond.max(0.0),
@@ -217,7 +217,7 @@ pub async fn admission(report: &mut Report) -> anyhow::Result<()> {
     }
     let (disturbed, undisturbed) = (beside.percentile(99.0), reviews.percentile(99.0));
     report.add(Figure {
-        what: "a review beside hostile bodies, p99",
+        what: "a review beside hostile bodies, p99".to_owned(),
         pods: SERIES,
         unit: "ms",
         value: disturbed,
@@ -228,7 +228,7 @@ pub async fn admission(report: &mut Report) -> anyhow::Result<()> {
         met: true,
     });
     report.add(Figure {
-        what: "new certificates served after",
+        what: "new certificates served after".to_owned(),
         pods: SERIES,
         unit: "s",
         value: took.as_secs_f64(),
@@ -237,7 +237,7 @@ pub async fn admission(report: &mut Report) -> anyhow::Result<()> {
         met: took <= Duration::from_secs(5),
     });
     report.add(Figure {
-        what: "reviews a second, 16 at a time",
+        what: "reviews a second, 16 at a time".to_owned(),
         pods: SERIES,
         unit: "/s",
         value: rate,

@@ -15,7 +15,7 @@ use kube::{
     api::{ListParams, WatchEvent, WatchParams},
 };
 
-use super::{load, numbers::Samples, store::Arrivals};
+use super::{ground::Mode, load, numbers::Samples, store::Arrivals};
 use crate::Cluster;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,13 +77,13 @@ pub struct Latency {
 
 async fn both(
     name: &str,
+    selector: &str,
     arrivals: &Arrivals,
     deliveries: &Deliveries,
 ) -> anyhow::Result<(Instant, Instant)> {
-    let selector = format!("pod-name:{name}");
     let begun = Instant::now();
     loop {
-        if let (Some(stored), Some(delivered)) = (arrivals.at(&selector), deliveries.at(name)) {
+        if let (Some(stored), Some(delivered)) = (arrivals.at(selector), deliveries.at(name)) {
             return Ok((stored, delivered));
         }
         if begun.elapsed() > PATIENCE {
@@ -100,6 +100,7 @@ async fn both(
 pub async fn measure(
     cluster: &Cluster,
     database: &Path,
+    mode: Mode,
     (from, to): (usize, usize),
     rate: Option<f64>,
 ) -> anyhow::Result<Latency> {
@@ -119,8 +120,10 @@ pub async fn measure(
     };
     let Some(rate) = rate else {
         for n in from..to {
-            let answered = load::pod(cluster, n).await?;
-            let (stored, delivered) = both(&load::place(n).1, &arrivals, &deliveries).await?;
+            let (answered, uid) = load::pod(cluster, n).await?;
+            let name = load::place(n).1;
+            let selector = mode.selector(&name, &uid);
+            let (stored, delivered) = both(&name, &selector, &arrivals, &deliveries).await?;
             note(answered, stored, delivered);
         }
         return Ok(latency);
@@ -137,8 +140,10 @@ pub async fn measure(
         })
         .collect();
     for one in made {
-        let (n, answered) = one.await??;
-        let (stored, delivered) = both(&load::place(n).1, &arrivals, &deliveries).await?;
+        let (n, (answered, uid)) = one.await??;
+        let name = load::place(n).1;
+        let selector = mode.selector(&name, &uid);
+        let (stored, delivered) = both(&name, &selector, &arrivals, &deliveries).await?;
         note(answered, stored, delivered);
     }
     Ok(latency)

@@ -22,9 +22,14 @@ pub fn place(n: usize) -> (String, String, String) {
     )
 }
 
+/// An annotation that all pods have; rows whose registrar takes the identity from one name it.
+pub const ANNOTATION: &str = "bench.example.org/id";
+
 fn spec(n: usize) -> PodSpec {
     let (namespace, name, node) = place(n);
-    PodSpec::new(&namespace, &name).node_named(&node)
+    PodSpec::new(&namespace, &name)
+        .node_named(&node)
+        .annotation(ANNOTATION, "team/a")
 }
 
 /// Makes nodes and namespaces.
@@ -55,13 +60,13 @@ pub async fn pods(cluster: &Cluster, from: usize, to: usize) -> anyhow::Result<D
     Ok(begun.elapsed())
 }
 
-/// Makes one pod; when the API server answered.
+/// Makes one pod; when the API server answered, and the pod's UID.
 ///
 /// # Errors
 /// As the API server says.
-pub async fn pod(cluster: &Cluster, n: usize) -> anyhow::Result<Instant> {
-    cluster.pod(&spec(n)).await?;
-    Ok(Instant::now())
+pub async fn pod(cluster: &Cluster, n: usize) -> anyhow::Result<(Instant, String)> {
+    let uid = cluster.pod(&spec(n)).await?;
+    Ok((Instant::now(), uid))
 }
 
 /// Makes `count` pods that are bound to no node, at this rate: the load on the API server that bound pods are, without

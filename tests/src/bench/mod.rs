@@ -4,11 +4,15 @@
 pub mod admission;
 pub mod bare;
 pub mod fake;
+pub mod ground;
 pub mod latency;
 pub mod load;
 pub mod numbers;
+pub mod plan;
 pub mod probe;
 pub mod report;
 pub mod rows;
 pub mod simulate;
+pub mod standby;
 pub mod store;
+pub mod stress;

@@ -10,7 +10,7 @@ use super::numbers::Samples;
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
     /// The row: what is measured.
-    pub what: &'static str,
+    pub what: String,
     /// How many pods there are.
     pub pods: usize,
     /// The unit of the value.
@@ -34,7 +34,7 @@ pub struct Report {
 /// The figures of one row over all runs.
 #[derive(Debug, Serialize)]
 struct Row {
-    what: &'static str,
+    what: String,
     pods: usize,
     unit: &'static str,
     median: f64,
@@ -78,7 +78,7 @@ impl Report {
                     .find(|f| f.value == values.median())
                     .unwrap_or(&figures[0]);
                 Row {
-                    what: middle.what,
+                    what: middle.what.clone(),
                     pods: middle.pods,
                     unit: middle.unit,
                     median: middle.value,

@@ -1,112 +1,44 @@
-//! The rows of the benchmark for one number of pods, in reconcile mode.
+//! The rows of the benchmark for one number of pods.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{
-    bare::{Bare, best_shape, pod_entry},
-    latency, load,
+    bare::{Shape, best_shape},
+    ground::Ground,
+    load,
     numbers::Samples,
     probe,
     report::{Figure, Report},
-    store::Store,
 };
-use crate::{Cluster, ControlPlane, Options, Registrar};
+use crate::{Cluster, Registrar};
 
 /// Pods of a series made one after the other.
 const SERIES: usize = 200;
 /// Seconds of a series at a rate.
 const RATE_SECONDS: f64 = 10.0;
 /// Rest before anything at rest is measured, and how long it is measured for.
-const SETTLE: Duration = Duration::from_secs(15);
-const REST: Duration = Duration::from_secs(30);
-
-/// One control plane with its pods.
-pub struct Ground {
-    plane: ControlPlane,
-    cluster: Cluster,
-    bare: Bare,
-    store: Store,
-    database: PathBuf,
-    pods: usize,
-    /// Numbers of pods and entries that were not used yet.
-    next: usize,
-}
+const SETTLE: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(20);
 
 impl Ground {
-    /// Starts one with nodes, namespaces and `pods` pods; no registrar yet.
-    ///
-    /// # Errors
-    /// If something does not start.
-    pub async fn start(pods: usize) -> anyhow::Result<Self> {
-        let plane = ControlPlane::start(Options {
-            controller_manager: false,
-            ..Options::default()
-        })
-        .await?;
-        let cluster = plane.cluster().await?;
-        load::ground(&cluster).await?;
-        let took = load::pods(&cluster, 0, pods).await?;
-        println!("   {pods} pods loaded in {:.1} s", took.as_secs_f64());
-        let database = plane.dir().join("spire/db.sqlite3");
-        Ok(Self {
-            bare: Bare::new(&plane.spire_socket())?,
-            store: Store::open(&database)?,
-            database,
-            plane,
-            cluster,
-            pods,
-            next: pods,
-        })
-    }
-
-    fn entries(&self, from: usize, to: usize) -> Vec<crate::entries::Entry> {
-        (from..to)
-            .map(|n| {
-                let (namespace, name, node) = load::place(n);
-                pod_entry(&namespace, &format!("bare-{name}"), &node)
-            })
-            .collect()
-    }
-
-    async fn until_entries(
-        &self,
-        count: usize,
-        registrar: &mut Registrar,
-    ) -> anyhow::Result<Instant> {
-        loop {
-            let found = self.store.entries()?;
-            if found >= count {
-                return Ok(Instant::now());
-            }
-            registrar
-                .process
-                .must_run()
-                .with_context(|| format!("{found} of {count} entries"))?;
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn registrar(&self, extra: &str) -> anyhow::Result<Registrar> {
-        // Logs as an operator has them; debug lines would be measured too.
-        Registrar::start(
-            &self.plane,
-            "bench",
-            &format!("log_level = \"info\"\n{extra}"),
-        )
-    }
-
     /// Cold sync: from the start of the program to the last entry, beside a bare client.
     ///
     /// # Errors
     /// If something fails.
-    pub async fn cold_sync(&self, report: &mut Report) -> anyhow::Result<Registrar> {
-        let some = |n: usize| self.entries(0, n);
-        let (shape, _) = best_shape(&self.bare, some).await?;
+    pub async fn cold_sync(
+        &self,
+        shape: &mut Option<Shape>,
+        report: &mut Report,
+    ) -> anyhow::Result<Registrar> {
+        let shape = match *shape {
+            Some(known) => known,
+            None => {
+                let some = |n: usize| self.entries(0, n);
+                *shape.insert(best_shape(&self.bare, some).await?)
+            }
+        };
         let (ids, bare) = self.bare.create(self.entries(0, self.pods), shape).await?;
         self.bare.delete(&ids).await?;
         let begun = Instant::now();
@@ -118,7 +50,7 @@ impl Ground {
         let bare_rate = self.pods as f64 / bare.as_secs_f64();
         let our_rate = wanted as f64 / ours.as_secs_f64();
         report.add(Figure {
-            what: "cold sync, share of a bare client",
+            what: format!("{}cold sync, share of a bare client", self.mode.word()),
             pods: self.pods,
             unit: "%",
             value: our_rate / bare_rate * 100.0,
@@ -129,7 +61,7 @@ impl Ground {
             target: ">= 95 %",
             met: our_rate / bare_rate >= 0.95,
         });
-        registrar.ready().await;
+        self.ready(&mut registrar).await?;
         Ok(registrar)
     }
 
@@ -139,9 +71,7 @@ impl Ground {
     /// If a pod gets no entry.
     pub async fn latencies(&mut self, report: &mut Report) -> anyhow::Result<()> {
         let bare = self.bare.single(self.entries(0, SERIES), None).await?;
-        let from = self.take(SERIES);
-        let seen =
-            latency::measure(&self.cluster, &self.database, (from, from + SERIES), None).await?;
+        let seen = self.series(SERIES, None).await?;
         for (what, percent, target, limit) in [
             (
                 "one pod alone, beyond bare RPC and watch, p50",
@@ -161,7 +91,7 @@ impl Ground {
             // What is beyond, sample by sample: the entry after its delivery, less what a bare create takes.
             let beyond = seen.after_delivery.percentile(percent) - bare.median();
             report.add(Figure {
-                what,
+                what: format!("{}{what}", self.mode.word()),
                 pods: self.pods,
                 unit: "ms",
                 value: beyond.max(0.0),
@@ -170,7 +100,6 @@ impl Ground {
                 met: beyond <= limit,
             });
         }
-        self.forget(from, from + SERIES).await?;
         for (what, wanted) in [
             ("at 20 pods/s, p99 beside the bare RPC", 20.0),
             ("at 200 pods/s, p99 beside the bare RPC", 200.0),
@@ -186,15 +115,13 @@ impl Ground {
             );
             let beside = beside?;
             load?;
-            let from = self.take(count);
-            let range = (from, from + count);
-            let seen = latency::measure(&self.cluster, &self.database, range, Some(rate)).await?;
+            let seen = self.series(count, Some(rate)).await?;
             let (ours, limit) = (
                 seen.after_delivery.percentile(99.0),
                 beside.percentile(99.0),
             );
             report.add(Figure {
-                what,
+                what: format!("{}{what}", self.mode.word()),
                 pods: self.pods,
                 unit: "times",
                 value: ours / limit,
@@ -206,25 +133,6 @@ impl Ground {
                 target: "<= 3 times",
                 met: ours <= 3.0 * limit,
             });
-            self.forget(range.0, range.1).await?;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, count: usize) -> usize {
-        self.next += count;
-        self.next - count
-    }
-
-    /// Deletes pods of a series, and waits for their entries to go.
-    async fn forget(&self, from: usize, to: usize) -> anyhow::Result<()> {
-        load::delete(&self.cluster, from, to).await?;
-        let begun = Instant::now();
-        while self.store.entries()? > self.pods + load::NODES {
-            if begun.elapsed() > Duration::from_secs(120) {
-                bail!("entries of deleted pods stay");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
     }
@@ -257,16 +165,16 @@ impl Ground {
         let caused = percent(after.1 - before.1 - alone).max(0.0);
         let own = percent(after.0 - before.0);
         report.add(Figure {
-            what: "writes at rest",
+            what: format!("{}writes at rest", self.mode.word()),
             pods: self.pods,
-            unit: "in 30 s",
+            unit: "in 20 s",
             value: writes as f64,
             beside: "the server's own count of changes".into(),
             target: "0",
             met: writes == 0,
         });
         report.add(Figure {
-            what: "CPU at rest, ours and what it causes",
+            what: format!("{}CPU at rest, ours and what it causes", self.mode.word()),
             pods: self.pods,
             unit: "% of a core",
             value: own + caused,
@@ -279,7 +187,7 @@ impl Ground {
         });
         let allowed = 15.0 + self.pods as f64 / 1024.0;
         report.add(Figure {
-            what: "resident memory at rest",
+            what: format!("{}resident memory at rest", self.mode.word()),
             pods: self.pods,
             unit: "MiB",
             value: rss,
@@ -309,11 +217,10 @@ impl Ground {
         let events = self.plane.entry_events()?;
         let begun = Instant::now();
         let mut registrar = self.registrar("")?;
-        registrar.ready().await;
-        let ready = begun.elapsed().as_secs_f64();
+        let ready = (self.ready(&mut registrar).await? - begun).as_secs_f64();
         let writes = self.plane.entry_events()? - events;
         report.add(Figure {
-            what: "restart to ready, beside bare lists",
+            what: format!("{}restart to ready, beside bare lists", self.mode.word()),
             pods: self.pods,
             unit: "times",
             value: ready / lists.median(),

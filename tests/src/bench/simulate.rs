@@ -30,7 +30,7 @@ pub struct Simulated {
 }
 
 /// A pod as an API server writes it: owner, labels, two containers with probes, volumes, conditions, managed fields.
-fn pod_text(n: usize) -> String {
+pub(super) fn pod_text(n: usize) -> String {
     let (namespace, node) = (format!("ns-{}", n % 1000), format!("node-{}", n % 5000));
     let name = format!("workload-{}-7d9c5b8f6d-{n:07}", n % 20_000);
     let container = |name: &str| {

@@ -38,6 +38,20 @@ impl Store {
         Ok(count as usize)
     }
 
+    /// The numbers of the pods whose entries are there, by their names, in the order in which the entries came.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub fn pods_in_order(&self) -> anyhow::Result<Vec<usize>> {
+        let mut query = self
+            .0
+            .prepare("SELECT value FROM selectors WHERE value LIKE 'pod-name:pod-%' ORDER BY id")?;
+        let values = query.query_map([], |r| r.get::<_, String>(0))?;
+        values
+            .map(|value| Ok(value?.trim_start_matches("pod-name:pod-").parse()?))
+            .collect()
+    }
+
     fn last_selector(&self) -> anyhow::Result<i64> {
         let query = "SELECT COALESCE(MAX(id), 0) FROM selectors";
         Ok(self.0.query_row(query, [], |r| r.get(0))?)

@@ -2,13 +2,27 @@
 //!
 //! `bench simulate` runs decoding and the step machine alone, without servers: `N=100000,1000000` by default.
 //!
-//! `N=1000,10000` says for how many pods, `RUNS=3` how often. Writes `target/bench/REPORT.md`, `report.json` and charts.
+//! `N=1000,10000` says for how many pods, `RUNS=3` how often, `ROWS=sync,rest,latency,restart` which rows (by default all; a
+//! name that is none shows them). Rows under stress are measured once. Writes `target/bench/REPORT.md`, `report.json` and charts.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use registrar_tests::{
-    bench::{admission::admission, probe, report::Report, rows::Ground, simulate::simulate},
+    bench::{
+        admission::admission,
+        bare::Shape,
+        ground::{Ground, Mode},
+        plan::plan,
+        probe,
+        report::Report,
+        simulate::simulate,
+        standby::take_over,
+        stress::{disturbances, neighbour, storm},
+    },
     control_plane::programs,
     registrar::program,
 };
@@ -29,7 +43,7 @@ fn numbers(name: &str, default: &str) -> anyhow::Result<Vec<usize>> {
         .collect()
 }
 
-fn machine(runs: usize) -> String {
+fn machine(runs: usize, took: Duration) -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu
         .lines()
@@ -39,17 +53,19 @@ fn machine(runs: usize) -> String {
         });
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "k8s-workload-registrar {}, reconcile mode, defaults; {model}, {cores} cores, shared by everything: etcd, \
-         kube-apiserver, spire-server (SQLite), the registrar and the bench. {runs} run(s); a row shows the median. \
-         Warm-up: the bare client's nine shapes are tried with 1,000 entries each before anything is measured.",
-        env!("CARGO_PKG_VERSION")
+        "k8s-workload-registrar {}, reconcile mode where nothing else is said, defaults; {model}, {cores} cores, shared by \
+         everything: etcd, kube-apiserver, spire-server (SQLite), the registrar and the bench. {runs} run(s) in {:.0} \
+         minutes; a row shows the median. Warm-up: the bare client's nine shapes are tried with 500 entries each, the best \
+         is used in all runs, and the same number of entries is created by it before the registrar does.",
+        env!("CARGO_PKG_VERSION"),
+        took.as_secs_f64() / 60.0
     )
 }
 
 fn simulation() -> anyhow::Result<()> {
     for pods in numbers("N", "100000,1000000")? {
         let it = simulate(pods)?;
-        let each = |time: std::time::Duration| time.as_secs_f64() * 1e6 / pods as f64;
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / pods as f64;
         println!(
             "{pods} pods of {} bytes: decoding {:.1} us a pod, steps {:.1} us a pod, {:.0} MiB ({:.2} KiB a pod)",
             it.text,
@@ -62,6 +78,63 @@ fn simulation() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `ROWS` names, in the order in which it is measured.
+const ROWS: [&str; 10] = [
+    "sync",
+    "rest",
+    "latency",
+    "restart",
+    "drift",
+    "standby",
+    "storm",
+    "neighbour",
+    "plan",
+    "crd",
+];
+/// The mode that has rows of its own.
+const WEBHOOK: &str = "webhook";
+/// Rows under stress are measured once, with at most so many pods.
+const STRESSED: usize = 10_000;
+
+fn rows() -> anyhow::Result<Vec<String>> {
+    let all = || ROWS.iter().chain([&WEBHOOK]);
+    let Ok(text) = std::env::var("ROWS") else {
+        return Ok(all().map(ToString::to_string).collect());
+    };
+    let rows: Vec<String> = text.split(',').map(|row| row.trim().to_owned()).collect();
+    for row in &rows {
+        let names: Vec<&str> = all().copied().collect();
+        ensure!(
+            names.contains(&row.as_str()),
+            "ROWS={text:?} names {row:?}, which is none of {}",
+            names.join(", ")
+        );
+    }
+    Ok(rows)
+}
+
+/// The rows that are measured for every number of pods in every run.
+async fn usual(
+    mode: Mode,
+    pods: usize,
+    has: &impl Fn(&str) -> bool,
+    shape: &mut Option<Shape>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut ground = Ground::start(mode, pods).await?;
+    let mut registrar = ground.cold_sync(shape, report).await?;
+    if has("rest") {
+        ground.at_rest(&mut registrar, report).await?;
+    }
+    if has("latency") {
+        ground.latencies(report).await?;
+    }
+    if has("restart") {
+        ground.restart(registrar, report).await?;
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     if std::env::args().nth(1).as_deref() == Some("simulate") {
@@ -69,8 +142,16 @@ async fn main() -> anyhow::Result<()> {
     }
     let sizes = numbers("N", "1000,10000")?;
     let runs = numbers("RUNS", "1")?.into_iter().next().unwrap_or(1);
+    let rows = rows()?;
+    let has = |row: &str| rows.iter().any(|r| r == row);
     programs()?;
     program()?;
+    let stressed = sizes
+        .iter()
+        .copied()
+        .max()
+        .unwrap_or(STRESSED)
+        .min(STRESSED);
     for pods in &sizes {
         let (needed, free) = (needed_gib(*pods), probe::available_gib()?);
         ensure!(
@@ -78,21 +159,52 @@ async fn main() -> anyhow::Result<()> {
             "{pods} pods need {needed:.0} GiB of free memory, this machine has {free:.1}: choose a smaller N"
         );
     }
+    let begun = Instant::now();
     let mut report = Report::default();
+    let (mut shape, mut crd_shape) = (None, None);
     for run in 1..=runs {
         for pods in &sizes {
-            println!("== run {run} of {runs}: {pods} pods");
-            let mut ground = Ground::start(*pods).await?;
-            let mut registrar = ground.cold_sync(&mut report).await?;
-            ground.at_rest(&mut registrar, &mut report).await?;
-            ground.latencies(&mut report).await?;
-            ground.restart(registrar, &mut report).await?;
+            if ["sync", "rest", "latency", "restart"].into_iter().any(has) {
+                println!("== run {run} of {runs}: {pods} pods");
+                usual(Mode::Reconcile, *pods, &has, &mut shape, &mut report).await?;
+            }
+            if has("crd") && run == 1 {
+                println!("== {pods} pods, crd mode");
+                usual(Mode::Crd, *pods, &|_| true, &mut crd_shape, &mut report).await?;
+            }
         }
-        println!("== run {run} of {runs}: reviews of webhook mode");
-        admission(&mut report).await?;
+        if has(WEBHOOK) {
+            println!("== run {run} of {runs}: reviews of webhook mode");
+            admission(&mut report).await?;
+        }
+    }
+    for (row, word) in [("drift", "disturbed"), ("standby", "a standby takes over")] {
+        if has(row) {
+            println!("== {stressed} pods, {word}");
+            let mut ground = Ground::start(Mode::Reconcile, stressed).await?;
+            let registrar = ground.synced().await?;
+            match row {
+                "drift" => disturbances(&mut ground, registrar, &mut report).await?,
+                _ => take_over(&mut ground, registrar, &mut report).await?,
+            }
+        }
+    }
+    if has("storm") {
+        println!("== a storm");
+        storm(&mut report).await?;
+    }
+    if has("neighbour") {
+        println!("== a hostile neighbour");
+        neighbour(&mut report).await?;
     }
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    let machine = machine(runs);
+    if has("plan") {
+        println!("== plans of dumps");
+        for pods in [10_000, 100_000] {
+            plan(pods, &dir, &mut report)?;
+        }
+    }
+    let machine = machine(runs, begun.elapsed());
     let charts = [
         "one pod alone, beyond bare RPC and watch, p50",
         "resident memory at rest",
