@@ -22,6 +22,7 @@ mod run;
 mod scm;
 mod signals;
 mod spiffe_id_webhook;
+mod throttle;
 mod validate;
 mod webhook;
 

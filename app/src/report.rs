@@ -1,6 +1,6 @@
 //! Facts become log lines, metrics and Kubernetes Events.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use registrar_adapters::{
     kubernetes::{CONTROL_CONFIG_MAP, EventNote, EventPublisher, Regarding},
@@ -15,11 +15,14 @@ use registrar_core::{
 };
 use tracing::{debug, error, info, warn};
 
+use crate::throttle::Throttle;
+
 /// Where facts go.
 pub struct Reporter {
     metrics: Metrics,
     events: EventPublisher,
     namespace: String,
+    throttle: Throttle,
 }
 
 impl Reporter {
@@ -29,6 +32,7 @@ impl Reporter {
             metrics,
             events,
             namespace,
+            throttle: Throttle::default(),
         }
     }
 
@@ -86,7 +90,9 @@ impl Reporter {
             } => {
                 self.count("write", "refused");
                 let text = format!("the SPIRE Server refuses its entry: {}", failure.message);
-                warn!(%subject, reason = %failure.message, retry_in_s = retry_in.as_secs(), "Server refuses entry");
+                if self.is_heard(machine, subject) {
+                    warn!(%subject, reason = %failure.message, retry_in_s = retry_in.as_secs(), "Server refuses entry");
+                }
                 self.event(machine, subject, "EntryRefused", text);
             }
             Fact::ResourceWritten {
@@ -103,18 +109,27 @@ impl Reporter {
             } => {
                 self.count("write_spiffe_id", "refused");
                 let text = format!("the API server refuses its SpiffeID: {}", failure.message);
-                warn!(%subject, reason = %failure.message, retry_in_s = retry_in.as_secs(), "API server refuses SpiffeID");
+                if self.is_heard(machine, subject) {
+                    warn!(%subject, reason = %failure.message, retry_in_s = retry_in.as_secs(), "API server refuses SpiffeID");
+                }
                 self.event(machine, subject, "SpiffeIDRefused", text);
             }
             Fact::Held {
                 subject, problem, ..
             } => {
-                warn!(%subject, reason = problem.word(), %problem, "Held: its entry stays as it is");
+                if self.is_heard(machine, subject) {
+                    warn!(%subject, reason = problem.word(), %problem, "Held: its entry stays as it is");
+                }
                 self.event(machine, subject, problem.word(), problem.to_string());
             }
-            Fact::Released { subject } => info!(%subject, "No longer held"),
+            Fact::Released { subject } if self.is_heard(machine, subject) => {
+                info!(%subject, "No longer held");
+            }
+            Fact::Released { .. } => {}
             Fact::LeftOut { subject, note, .. } => {
-                warn!(%subject, %note, "Left out of its entry");
+                if self.is_heard(machine, subject) {
+                    warn!(%subject, %note, "Left out of its entry");
+                }
                 self.event(machine, subject, "LeftOut", note.to_string());
             }
             Fact::Foreign { id, parent_id } => {
@@ -130,6 +145,13 @@ impl Reporter {
             }
             other => self.tell_of_ourselves(other),
         }
+    }
+
+    /// Whether one more line about what a tenant wrote may be written.
+    fn is_heard(&self, machine: &Reconciler, subject: &Subject) -> bool {
+        let object = machine.object_of(subject);
+        let namespace = object.as_ref().map_or("", |(key, _)| &key.namespace);
+        self.throttle.admits(namespace, Instant::now())
     }
 
     fn tell_of_ourselves(&self, fact: &Fact) {
@@ -259,6 +281,12 @@ impl Reporter {
 
     /// Shows where the machine stands.
     pub fn show(&self, status: &Status) {
+        for (namespace, lines) in self.throttle.ended(Instant::now()) {
+            warn!(
+                namespace,
+                lines, "Left out lines about objects of a namespace that gives cause for too many"
+            );
+        }
         let m = &self.metrics;
         let set = |family: &registrar_adapters::telemetry::metrics::ByKind, kind, n: usize| {
             family.get_or_create(&KindLabel { kind }).set(n as i64);

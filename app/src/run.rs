@@ -23,6 +23,9 @@ use crate::{
     webhook,
 };
 
+/// Threads that work, at most: each has memory of its own, and on a large machine there would be one for every core.
+const WORKERS: usize = 4;
+
 /// Reads the configuration and runs its mode until SIGTERM.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let (config, problems) = match config::load(&args.config) {
@@ -34,7 +37,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     };
     eprint!("{problems}");
     let log_file = install_log(&config.common)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(WORKERS))
         .enable_all()
         .build()?;
     runtime.block_on(run_mode(config, args, log_file))

@@ -109,10 +109,10 @@ impl World {
             let pod = self.pod(place);
             self.step(vec![Event::Applied(Object::Pod(pod))]);
         }
-        if minute % 45 == 0 {
+        if minute.is_multiple_of(45) {
             self.list();
         }
-        if minute % 20 == 0 {
+        if minute.is_multiple_of(20) {
             // Somebody else's hand.
             let keys: Vec<EntryId> = self.entries.keys().cloned().collect();
             let one = &keys[minute * 7 % keys.len()];
