@@ -20,7 +20,7 @@ help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
 	@echo 'make test   everything: format, lints, fast tests, tests on the real control plane (cold 30 min, warm 5 min)'
 	@echo 'make check  format, lints and dependencies only'
-	@echo 'make bench  what it costs beside the raw limits (N=1000,10000 RUNS=1; about 10 min)'
+	@echo 'make bench  what it costs beside the raw limits (N=1000,10000 RUNS=1 ROWS=...; about 20 min)'
 	@echo 'make image  the lines of deploy/Dockerfile without a container engine, and the result run as nobody in an empty'
 	@echo '            folder, as root (PROFILE=dev; about 8 min, dev 3 min)'
 	@echo 'make slow   tests that last: the three minutes after which a SPIRE Server closes a connection'
