@@ -218,6 +218,19 @@ impl ControlPlane {
         spire_ready(self.scratch.path(), &mut self.spire_server).await
     }
 
+    /// Writes an SPIFFE ID that is none into the row of an entry. The server's own writes may fail meanwhile.
+    ///
+    /// # Errors
+    /// If there is no such row, or the server's database cannot be written.
+    pub fn spoil_entry(&self, id: &str) -> anyhow::Result<()> {
+        let connection = rusqlite::Connection::open(self.dir().join("spire/db.sqlite3"))?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        let update = "UPDATE registered_entries SET spiffe_id = 'none' WHERE entry_id = ?1";
+        let rows = connection.execute(update, [id])?;
+        anyhow::ensure!(rows == 1, "no entry {id}");
+        Ok(())
+    }
+
     /// How many changes of entries the SPIRE Server has recorded: every create, update and delete is one.
     ///
     /// # Errors

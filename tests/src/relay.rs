@@ -28,8 +28,9 @@ use registrar_adapters::spire::{
         entry::{
             BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest,
             BatchDeleteEntryResponse, BatchUpdateEntryRequest, BatchUpdateEntryResponse,
-            GetEntryRequest, ListEntriesRequest, ListEntriesResponse, batch_create_entry_response,
-            batch_delete_entry_response, batch_update_entry_response,
+            CountEntriesRequest, CountEntriesResponse, GetEntryRequest, ListEntriesRequest,
+            ListEntriesResponse, batch_create_entry_response, batch_delete_entry_response,
+            batch_update_entry_response,
             entry_client::EntryClient,
             entry_server::{Entry, EntryServer},
         },
@@ -286,6 +287,11 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl Entry for Passing {
+    async fn count_entries(&self, r: Request<CountEntriesRequest>) -> Answer<CountEntriesResponse> {
+        let mut server = self.entries();
+        self.met(server.count_entries(r.into_inner())).await
+    }
+
     async fn list_entries(&self, r: Request<ListEntriesRequest>) -> Answer<ListEntriesResponse> {
         let mut server = self.entries();
         self.met(server.list_entries(r.into_inner())).await

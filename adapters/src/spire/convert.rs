@@ -40,6 +40,7 @@ pub fn exactly(parent: &SpiffeId, selectors: &Selectors) -> Filter {
             selectors: selectors.iter().map(selector).collect(),
             r#match: types::selector_match::MatchBehavior::MatchExact.into(),
         }),
+        ..Filter::default()
     }
 }
 

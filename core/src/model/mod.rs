@@ -4,4 +4,4 @@ mod api;
 mod server;
 
 pub use api::ModelApi;
-pub use server::ModelServer;
+pub use server::{ModelServer, Row};

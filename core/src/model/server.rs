@@ -18,6 +18,8 @@ use crate::{
 pub struct ModelServer {
     /// In the order of creation, which is the order of pages.
     rows: BTreeMap<u64, RegisteredEntry>,
+    /// How often each was updated, if it ever was.
+    revisions: BTreeMap<u64, i64>,
     by_id: BTreeMap<EntryId, u64>,
     by_tuple: BTreeMap<Tuple, BTreeSet<u64>>,
     next_row: u64,
@@ -29,10 +31,30 @@ pub struct ModelServer {
     pub writes: usize,
 }
 
+/// One entry as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'s> {
+    /// Given once, in the order of creation; updates keep it. Page tokens are made of it.
+    pub number: u64,
+    /// How often the entry was updated.
+    pub revision: i64,
+    /// The entry itself.
+    pub entry: &'s RegisteredEntry,
+}
+
 impl ModelServer {
     /// All entries.
     pub fn entries(&self) -> impl Iterator<Item = &RegisteredEntry> {
         self.rows.values()
+    }
+
+    /// All rows, in the order of pages.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.rows.iter().map(|(number, entry)| Row {
+            number: *number,
+            revision: self.revisions.get(number).copied().unwrap_or(0),
+            entry,
+        })
     }
 
     /// The entry with this ID.
@@ -75,7 +97,9 @@ impl ModelServer {
 
     /// Deletes an entry behind everyone's back.
     pub fn remove(&mut self, id: &EntryId) -> Option<RegisteredEntry> {
-        self.take(*self.by_id.get(id)?)
+        let row = *self.by_id.get(id)?;
+        self.revisions.remove(&row);
+        self.take(row)
     }
 
     /// Changes an entry behind everyone's back.
@@ -140,7 +164,8 @@ impl ModelServer {
     }
 
     fn create(&mut self, id: &EntryId, entry: &Entry) -> Outcome {
-        if let Some(refusal) = invalid("create", entry) {
+        let all = FieldMask::from_iter(Field::ALL);
+        if let Some(refusal) = invalid("create", entry, all) {
             return refusal;
         }
         if EntryId::new(id.as_str()).is_err() {
@@ -160,17 +185,25 @@ impl ModelServer {
         Outcome::Ok
     }
 
+    /// Only masked fields are looked at, and nobody asks whether another entry is similar.
     fn update(&mut self, id: &EntryId, entry: &Entry, mask: FieldMask) -> Outcome {
-        if let Some(refusal) = invalid("update", entry).or(self.missing_bundle("update", entry)) {
+        if let Some(refusal) = invalid("update", entry, mask) {
             return refusal;
         }
-        if self.get(id).is_none() {
+        let Some(row) = self.by_id.get(id).copied() else {
             return Outcome::NotFound;
-        }
+        };
         if mask.contains(Field::DnsNames) && names_one_twice(entry) {
             return Outcome::AlreadyExists(None);
         }
+        if mask.contains(Field::FederatesWith)
+            && let Some(refusal) = self.missing_bundle("update", entry)
+        {
+            return refusal;
+        }
         self.change(id, |stored| stored.update(entry, mask));
+        // Whether anything differs is not asked.
+        *self.revisions.entry(row).or_default() += 1;
         self.writes += 1;
         Outcome::Ok
     }
@@ -189,10 +222,12 @@ impl ModelServer {
     }
 
     fn missing_bundle(&self, verb: &str, entry: &Entry) -> Option<Outcome> {
+        // The server's own bundle is one like the others here, though no list of bundles shows it.
+        let own = entry.spiffe_id.trust_domain();
         let missing = entry
             .federates_with
             .iter()
-            .find(|td| !self.any_bundle && !self.bundles.contains(*td))?;
+            .find(|td| *td != own && !self.any_bundle && !self.bundles.contains(*td))?;
         let message = format!(
             "failed to {verb} entry: unable to find federated bundle \"spiffe://{missing}\""
         );
@@ -214,18 +249,69 @@ fn refused(message: &str) -> Outcome {
     Outcome::Refused(Failure::new(FailureClass::Permanent, message))
 }
 
-/// What the server checks of an entry before anything else: its SPIFFE ID is a workload's.
-fn invalid(verb: &str, entry: &Entry) -> Option<Outcome> {
-    let why = match entry.spiffe_id.path() {
+/// What the server checks of the masked fields before anything else; the first failure counts.
+fn invalid(verb: &str, entry: &Entry, mask: FieldMask) -> Option<Outcome> {
+    let masked = |field, problem: Option<String>| problem.filter(|_| mask.contains(field));
+    let converted = masked(Field::ParentId, no_parent(entry))
+        .or_else(|| masked(Field::SpiffeId, no_workload(entry)))
+        .or_else(|| masked(Field::Selectors, no_selector(entry)))
+        .or_else(|| masked(Field::Hint, no_hint(entry)))
+        .map(|why| format!("failed to convert entry: {why}"));
+    let stored = || {
+        let negative = |ttl: Option<i32>| ttl.is_some_and(|seconds| seconds < 0);
+        let x509 = mask.contains(Field::X509SvidTtl) && negative(entry.x509_svid_ttl);
+        let jwt = mask.contains(Field::JwtSvidTtl) && negative(entry.jwt_svid_ttl);
+        let which = match (x509, jwt) {
+            (true, _) => "X509SvidTtl",
+            (_, true) => "JwtSvidTtl",
+            _ => return None,
+        };
+        Some(format!(
+            "failed to {verb} entry: datastore-validation: invalid registration entry: {which} is not set"
+        ))
+    };
+    converted.or_else(stored).map(|message| refused(&message))
+}
+
+fn no_parent(entry: &Entry) -> Option<String> {
+    let id = &entry.parent_id;
+    let empty = id.path().is_empty();
+    empty.then(|| format!("invalid parent ID: \"{id}\": path is empty"))
+}
+
+fn no_workload(entry: &Entry) -> Option<String> {
+    let id = &entry.spiffe_id;
+    let why = match id.path() {
         "" => "path is empty",
         path if is_under(path, "/spire") => "path is in the reserved namespace",
         _ => return None,
     };
-    let message = format!(
-        "failed to {verb} entry: failed to convert entry: invalid spiffe ID: \"{}\" is not a workload: {why}",
-        entry.spiffe_id
-    );
-    Some(refused(&message))
+    Some(format!(
+        "invalid spiffe ID: \"{id}\" is not a workload in trust domain \"{}\"; {why}",
+        id.trust_domain()
+    ))
+}
+
+fn no_selector(entry: &Entry) -> Option<String> {
+    let broken = entry
+        .selectors
+        .iter()
+        .find_map(|s| match (s.kind, s.value) {
+            ("", _) => Some("missing selector type"),
+            (kind, _) if kind.contains(':') => Some("selector type contains ':'"),
+            (_, "") => Some("missing selector value"),
+            _ => None,
+        });
+    let empty = entry
+        .selectors
+        .is_empty()
+        .then_some("selector list is empty");
+    empty.or(broken).map(str::to_owned)
+}
+
+fn no_hint(entry: &Entry) -> Option<String> {
+    let too_long = entry.hint.as_ref().is_some_and(|h| h.len() > 1024);
+    too_long.then(|| "hint is too long, max length is 1024 characters".to_owned())
 }
 
 /// The server's unique constraint on an entry's DNS names.

@@ -6,6 +6,6 @@ pub mod strategies;
 mod world;
 
 use crate::model as api;
-pub use crate::model::{ModelApi, ModelServer};
+pub use crate::model::{ModelApi, ModelServer, Row};
 pub use crd_world::{CrdAction, CrdWorld};
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};

@@ -17,8 +17,9 @@ use registrar_adapters::spire::pb::{
     entry::{
         BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest,
         BatchDeleteEntryResponse, BatchUpdateEntryRequest, BatchUpdateEntryResponse,
-        GetEntryRequest, ListEntriesRequest, ListEntriesResponse, batch_create_entry_response,
-        batch_delete_entry_response, batch_update_entry_response,
+        CountEntriesRequest, CountEntriesResponse, GetEntryRequest, ListEntriesRequest,
+        ListEntriesResponse, batch_create_entry_response, batch_delete_entry_response,
+        batch_update_entry_response,
         entry_server::{Entry, EntryServer},
     },
     types,
@@ -81,6 +82,10 @@ fn ok() -> Option<types::Status> {
 
 #[tonic::async_trait]
 impl Entry for Forgetful {
+    async fn count_entries(&self, _: Request<CountEntriesRequest>) -> Answer<CountEntriesResponse> {
+        Ok(Response::new(CountEntriesResponse::default()))
+    }
+
     async fn list_entries(&self, _: Request<ListEntriesRequest>) -> Answer<ListEntriesResponse> {
         Ok(Response::new(ListEntriesResponse::default()))
     }
