@@ -2,18 +2,13 @@
 
 use registrar_adapters::spire::pb::types::EntryMask;
 use registrar_tests::{
-    PodSpec,
-    entries::{Entry, entry, line},
-    eventually, steadily,
+    Foreign, PodSpec,
+    entries::{Entry, entry},
+    eventually,
 };
-use std::time::Duration;
+use std::panic::AssertUnwindSafe;
 
 use crate::plane::{Bench, shared};
-
-async fn all_of(b: &Bench, ids: &[String]) -> Result<Vec<Entry>, String> {
-    let all = b.entries.all().await.map_err(|e| e.to_string())?;
-    Ok(all.into_iter().filter(|e| ids.contains(&e.id)).collect())
-}
 
 /// What an original registrar leaves behind for a pod of service account `default`.
 fn original(b: &Bench, pod: &str, node: &str) -> Entry {
@@ -61,68 +56,61 @@ async fn entries_in_the_originals_form_are_kept_without_a_write_and_orphans_go()
     assert_eq!(registrar.metric(updates).await.expect("a metric"), 0.0);
 }
 
+/// Every test has entries of others around it, and compares them at its end; here a pod comes and goes whose selectors they
+/// carry.
 #[tokio::test]
 async fn what_is_not_ours_is_byte_equal_at_the_end() {
     let b = shared("foreign").await;
-    let (name, root) = (b.name, b.root());
-    let selectors = [format!("k8s:ns:{name}"), "k8s:pod-name:a".to_owned()];
-    let ours: Vec<&str> = selectors.iter().map(String::as_str).collect();
-    let node_selectors = ["k8s_psat:agent_node_name:ghost", "k8s_psat:cluster:another"];
-    let mut ids = Vec::new();
-    for foreign in [
-        entry(&format!("{root}s/node-1"), "/a/1", &ours),
-        entry(&format!("{root}s"), "/a/2", &ours),
-        entry("/spire-k8s-registrar/other/node/node-1", "/a/3", &ours),
-        entry("/another-controller/foreign/node/node-1", "/a/4", &ours),
-        entry("/by/hand", "/a/5", &ours),
-        // An operator's own, on the alias of a node.
-        entry(
-            &format!("{root}/node-1"),
-            "/a/6",
-            &[ours[0], "k8s:container-name:x"],
-        ),
-        entry(&format!("{root}/node-1"), "/a/7", &["k8s:container-name:x"]),
-        entry(&format!("{root}/node-1"), "/a/8", &["unix:uid:0"]),
-        entry(
-            "/spire/server",
-            "/spire-k8s-registrar/other/node/ghost",
-            &node_selectors,
-        ),
-    ] {
-        ids.push(b.entries.create(foreign).await.expect("created"));
-    }
-    let before = all_of(&b, &ids).await.expect("listed");
-    assert_eq!(before.len(), ids.len());
-    let _registrar = b.registrar("drift_interval = \"1s\"").await;
-    b.cluster.pod(&PodSpec::new(name, "a")).await.expect("pod");
-    let mine = format!(
-        "/ns/{name}/sa/default <- {root}/node-1 [{} {}]",
-        ours[0], ours[1]
-    );
-    let is_there = async |wanted: bool| {
-        let lines: Vec<String> = b.pods().await?.iter().map(line).collect();
-        if lines.contains(&mine) == wanted {
+    let registrar = b.registrar("drift_interval = \"1s\"").await;
+    b.cluster
+        .pod(&PodSpec::new("foreign", "a"))
+        .await
+        .expect("pod");
+    b.settles(&[("/ns/foreign/sa/default", "node-1", "a")])
+        .await;
+    b.cluster.delete_pod("foreign", "a").await.expect("deleted");
+    b.settles(&[]).await;
+    let compared = || {
+        registrar
+            .process
+            .log()
+            .matches("Compared with the server")
+            .count()
+    };
+    let before = compared();
+    eventually("the server is compared twice more", async || {
+        if compared() >= before + 2 {
             Ok(())
         } else {
-            Err(lines.join("\n"))
+            Err(compared())
         }
-    };
-    eventually("the pod has its own entry", async || is_there(true).await).await;
-    b.cluster.delete_pod(name, "a").await.expect("deleted");
-    eventually("the pod's entry is gone", async || is_there(false).await).await;
-    steadily(
-        Duration::from_secs(3),
-        "foreign entries are untouched",
-        async || {
-            let now = all_of(&b, &ids).await?;
-            if now == before {
-                Ok(())
-            } else {
-                Err(format!("{now:#?}"))
-            }
-        },
-    )
+    })
     .await;
+}
+
+#[tokio::test]
+async fn a_test_in_which_an_entry_of_others_is_touched_fails() {
+    let b = shared("touched").await;
+    let plant = async || Foreign::plant(b.plane, &["touched"], "touched").await;
+    let fails = |foreign: Foreign| {
+        let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(foreign)));
+        let why = dropped.expect_err("it fails");
+        why.downcast_ref::<String>().expect("a message").clone()
+    };
+    drop(plant().await.expect("planted"));
+    let foreign = plant().await.expect("planted");
+    b.entries.delete(&foreign.ids()[0]).await.expect("deleted");
+    assert!(fails(foreign).contains("entries of others were touched"));
+    // A write that changes nothing is one.
+    let foreign = plant().await.expect("planted");
+    let same = Entry {
+        id: foreign.ids()[1].clone(),
+        ..Entry::default()
+    };
+    let nothing = EntryMask::default();
+    b.entries.update(same, nothing).await.expect("updated");
+    let why = fails(foreign);
+    assert!(why.contains("revision_number=Integer(1)"), "{why}");
 }
 
 #[tokio::test]
@@ -166,6 +154,24 @@ async fn what_changes_behind_our_back_is_repaired() {
     b.entries.create(copy).await.expect("created");
     let merged = b.settles(&right).await.remove(0);
     assert_eq!(merged.id, repaired.id, "of duplicates the right one stays");
+
+    // Two that are alike to the last field: a create is refused, an update makes them.
+    let twin = Entry {
+        id: "0-is-lower".into(),
+        spiffe_id: Some(registrar_tests::entries::id("/yet-another")),
+        ..repaired.clone()
+    };
+    let twin = Entry {
+        id: b.entries.create(twin).await.expect("created"),
+        ..repaired.clone()
+    };
+    let mask = EntryMask {
+        spiffe_id: true,
+        ..EntryMask::default()
+    };
+    // The registrar may have merged them already, for being one too many.
+    let _ = b.entries.update(twin, mask).await;
+    b.settles(&right).await;
 
     b.entries
         .create(original(&b, "nobody", "node-1"))

@@ -1,7 +1,7 @@
 //! The control plane that the tests share, private ones for tests that kill processes, and what all tests ask of both.
 
 use registrar_tests::{
-    Cluster, ControlPlane, Entries, Options, Registrar,
+    Cluster, ControlPlane, Entries, Foreign, Options, Registrar,
     entries::{Entry, line},
     eventually,
 };
@@ -11,9 +11,12 @@ use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 static AT_ONCE: Semaphore = Semaphore::const_new(3);
 /// Beside the shared control plane there is at most one more.
 static PRIVATE: Semaphore = Semaphore::const_new(1);
+/// The clusters whose registrars run on private control planes.
+const PRIVATE_CLUSTERS: [&str; 6] = ["demo", "election", "faults", "rest", "tcp", "webhook"];
 
 /// What a test works on: a cluster, a server, and names of its own in both.
 pub struct Bench {
+    _foreign: Foreign,
     pub plane: &'static ControlPlane,
     pub cluster: Cluster,
     pub entries: Entries,
@@ -42,7 +45,9 @@ pub async fn shared(name: &'static str) -> Bench {
         cluster.node(node).await.expect("a node");
     }
     let entries = plane.entries().expect("the server's entries");
+    let foreign = Foreign::plant(plane, &[name], name).await;
     Bench {
+        _foreign: foreign.expect("entries of others"),
         plane,
         cluster,
         entries,
@@ -53,6 +58,8 @@ pub async fn shared(name: &'static str) -> Bench {
 
 /// A control plane for one test alone; its programs may be killed.
 pub struct Private {
+    // Before the control plane: it reads the server's database.
+    _foreign: Foreign,
     pub plane: ControlPlane,
     pub cluster: Cluster,
     pub entries: Entries,
@@ -80,7 +87,12 @@ pub async fn private(options: Options) -> Private {
         cluster.node(node).await.expect("a node");
     }
     let entries = plane.entries().expect("the server's entries");
+    let foreign = Foreign::plant(&plane, &PRIVATE_CLUSTERS, "apps")
+        .await
+        .expect("entries of others")
+        .of_every_registrar_in(plane.dir(), &PRIVATE_CLUSTERS);
     Private {
+        _foreign: foreign,
         plane,
         cluster,
         entries,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use registrar_adapters::spire::{
     Wire,
     pb::{
@@ -76,7 +77,7 @@ impl Entries {
         })
     }
 
-    /// All entries, with every field, in the server's order.
+    /// All entries but those that were planted as others', with every field, in the server's order.
     ///
     /// # Errors
     /// As the server says.
@@ -84,7 +85,9 @@ impl Entries {
         let mut request = tonic::Request::new(entry::ListEntriesRequest::default());
         request.set_timeout(std::time::Duration::from_secs(10));
         let reply = self.entries.clone().list_entries(request).await?;
-        Ok(reply.into_inner().entries)
+        let mut entries = reply.into_inner().entries;
+        entries.retain(|e| !e.id.starts_with(crate::foreign::PREFIX));
+        Ok(entries)
     }
 
     /// The entries whose parent is at or under `root` (a path), or whose SPIFFE ID is.
@@ -129,20 +132,26 @@ impl Entries {
     /// # Errors
     /// As the server says, for the call or for the entry.
     pub async fn create(&self, entry: Entry) -> anyhow::Result<String> {
+        let made = self.create_all(vec![entry]).await?;
+        made.into_iter().next().context("an ID")
+    }
+
+    /// Creates entries in one call; returns their IDs.
+    ///
+    /// # Errors
+    /// As the server says, for the call or for an entry.
+    pub async fn create_all(&self, entries: Vec<Entry>) -> anyhow::Result<Vec<String>> {
         let request = entry::BatchCreateEntryRequest {
-            entries: vec![entry],
+            entries,
             output_mask: None,
         };
-        let reply = self
-            .entries
-            .clone()
-            .batch_create_entry(request)
-            .await?
-            .into_inner();
-        let result = reply.results.into_iter().next().unwrap_or_default();
-        let status = result.status.unwrap_or_default();
-        anyhow::ensure!(status.code == 0, "not created: {}", status.message);
-        Ok(result.entry.unwrap_or_default().id)
+        let reply = self.entries.clone().batch_create_entry(request).await?;
+        let results = reply.into_inner().results.into_iter().map(|result| {
+            let status = result.status.unwrap_or_default();
+            anyhow::ensure!(status.code == 0, "not created: {}", status.message);
+            Ok(result.entry.unwrap_or_default().id)
+        });
+        results.collect()
     }
 
     /// Writes the masked fields of an entry.
@@ -176,9 +185,15 @@ impl Entries {
     /// # Errors
     /// As the server says.
     pub async fn delete(&self, id: &str) -> anyhow::Result<()> {
-        let request = entry::BatchDeleteEntryRequest {
-            ids: vec![id.to_owned()],
-        };
+        self.delete_all(vec![id.to_owned()]).await
+    }
+
+    /// Deletes entries in one call.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn delete_all(&self, ids: Vec<String>) -> anyhow::Result<()> {
+        let request = entry::BatchDeleteEntryRequest { ids };
         self.entries.clone().batch_delete_entry(request).await?;
         Ok(())
     }

@@ -12,7 +12,7 @@ mod unwatched;
 use std::time::Duration;
 
 use registrar_tests::{
-    Cluster, ControlPlane, Entries, PodSpec, Registrar, dynamic,
+    Cluster, ControlPlane, Entries, Foreign, PodSpec, Registrar, dynamic,
     entries::{Entry, line},
     eventually,
     wait::eventually_within,
@@ -39,6 +39,7 @@ struct Shared {
 
 /// What a test works on.
 pub struct Bench {
+    _foreign: Foreign,
     pub cluster: Cluster,
     pub entries: Entries,
     pub registrar: &'static Registrar,
@@ -88,7 +89,9 @@ pub async fn shared(name: &'static str) -> Bench {
         .await;
     let cluster = shared.plane.cluster().await.expect("a client");
     cluster.namespace(name).await.expect("a namespace");
+    let foreign = Foreign::plant(&shared.plane, &[CLUSTER], name).await;
     Bench {
+        _foreign: foreign.expect("entries of others"),
         cluster,
         entries: shared.plane.entries().expect("the server's entries"),
         registrar: &shared.registrar,
