@@ -6,3 +6,4 @@ mod outcomes;
 mod rig;
 mod seen;
 mod standby;
+mod similar;

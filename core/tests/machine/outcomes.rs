@@ -7,6 +7,10 @@ use registrar_core::{
     entry::{DnsName, EntryId, Field, RegisteredEntry},
     policy::IdentitySource,
     ports::{Failure, FailureClass, SpireCall},
+    cluster::Object,
+    policy::{FEDERATES_WITH, IdentitySource},
+    ports::{Failure, FailureClass},
+    spiffe::TrustDomain,
     sync::{Event, Fact},
 };
 
@@ -135,4 +139,22 @@ fn a_restart_on_entries_that_are_right_writes_nothing() {
     second.start((0..20).map(federated));
     second.wait(Duration::from_secs(60));
     assert_eq!(second.writes, []);
+#[test]
+fn a_bundle_that_arrives_is_used_within_five_seconds() {
+    let mut rig = Rig::new(policy());
+    rig.start([]);
+    let td = TrustDomain::new("later.test").expect("legal");
+    let mut pod = pod(1);
+    let names = (FEDERATES_WITH.into(), "later.test".into());
+    pod.annotations.extend([names]);
+    rig.tell([Event::Applied(Object::Pod(pod))]);
+    rig.wait(Duration::from_secs(3600));
+    let federates = |rig: &Rig| {
+        let mut entries = rig.server.entries();
+        entries.any(|e| e.federates_with.contains(&td))
+    };
+    assert!(!federates(&rig));
+    rig.server.bundles.insert(td.clone());
+    rig.wait(Duration::from_secs(5));
+    assert!(federates(&rig));
 }
