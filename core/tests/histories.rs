@@ -23,10 +23,14 @@ fn policy() -> Policy {
     policy
 }
 
+const CAUTIOUS: &str = "one delete a minute";
+
 /// The policies under which histories run.
 fn policies() -> Vec<(&'static str, Policy)> {
     let mut by_uid = policy();
     by_uid.pods.selectors = [PodSelector::PodUid].into();
+    let mut cautious = policy();
+    cautious.max_deletes = MaxDeletes::Count(1);
     let mut agent = policy();
     agent.pods.parent = ParentForm::Agent;
     agent.nodes = NodePolicy::None;
@@ -43,6 +47,7 @@ fn policies() -> Vec<(&'static str, Policy)> {
         ("selectors ns and pod-name", policy()),
         ("selector pod-uid", by_uid),
         ("parent agent", agent),
+        (CAUTIOUS, cautious),
     ]
 }
 
@@ -173,15 +178,21 @@ fn whatever_happens_the_entries_are_right_in_the_end() {
             seen.0
         );
         result.unwrap_or_else(|why| panic!("{name}: {why}"));
-        for needed in [
+        let of_breaker = ["breaker trip", "breaker confirmed"];
+        let of_breaker = of_breaker.into_iter().filter(|_| name == CAUTIOUS);
+        let needed = [
             "hold",
             "restart",
             "lead taken",
+            "Refused",
+            "RequestLost",
             "ReplyLost",
+            "CutShort",
             "Late",
             "meddling",
             "list cut short",
-        ] {
+        ];
+        for needed in needed.into_iter().chain(of_breaker) {
             assert!(
                 seen.0.contains_key(needed),
                 "{needed} never occurred: {seen:?}"

@@ -63,6 +63,8 @@ pub struct World {
     untold: BTreeSet<EntryId>,
     /// For which pod the last write of each was sent, if that pod was living then.
     meant_for: BTreeMap<EntryId, Option<Uid>>,
+    /// Whether the breaker tripped, and nobody has confirmed since.
+    tripped: bool,
 }
 
 const NAMESPACE: &str = "ns";
@@ -97,6 +99,7 @@ impl World {
             made_for: BTreeMap::new(),
             untold: BTreeSet::new(),
             meant_for: BTreeMap::new(),
+            tripped: false,
         };
         world.add_foreign();
         world.start();
@@ -523,7 +526,16 @@ impl World {
     fn note(&mut self, fact: &Fact) {
         match fact {
             Fact::Held { .. } => self.seen.count("hold"),
-            Fact::BreakerTripped { .. } => self.seen.count("breaker trip"),
+            Fact::BreakerTripped { .. } => {
+                self.tripped = true;
+                self.seen.count("breaker trip");
+            }
+            Fact::BreakerClosed { confirmed } => {
+                self.seen.count(match confirmed {
+                    true => "breaker confirmed",
+                    false => "breaker closed by itself",
+                });
+            }
             Fact::Drifted { drift, .. } => self.seen.count(format!("drift {drift:?}")),
             Fact::Adopted { .. } => self.seen.count("adopted"),
             Fact::Updated { .. } => self.seen.count("updated"),
@@ -549,6 +561,9 @@ impl World {
         for _ in 0..20_000 {
             self.see(usize::MAX);
             let before = self.server.writes;
+            if std::mem::take(&mut self.tripped) {
+                self.step([Event::ConfirmDeletes(None)]);
+            }
             while !self.under_way.is_empty() {
                 self.answer(0, Fault::None);
             }
