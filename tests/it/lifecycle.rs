@@ -50,10 +50,13 @@ async fn a_statefulset_pod_re_created_on_alternating_nodes_ends_with_one_right_e
     let _registrar = b.registrar("").await;
     for round in 0..20 {
         let node = if round % 2 == 0 { "node-1" } else { "node-2" };
-        b.cluster
-            .pod(&PodSpec::new("recreated", "db-0").node(node))
-            .await
-            .expect("pod");
+        let pod = PodSpec::new("recreated", "db-0").node(node);
+        b.cluster.pod(&pod).await.expect("pod");
+        // Now and then it lives long enough to be registered.
+        if round % 5 == 0 {
+            b.settles(&[("/ns/recreated/sa/default", node, "db-0")])
+                .await;
+        }
         if round < 19 {
             b.cluster
                 .delete_pod("recreated", "db-0")
@@ -61,8 +64,21 @@ async fn a_statefulset_pod_re_created_on_alternating_nodes_ends_with_one_right_e
                 .expect("deleted");
         }
     }
-    b.settles(&[("/ns/recreated/sa/default", "node-2", "db-0")])
-        .await;
+    let right = [("/ns/recreated/sa/default", "node-2", "db-0")];
+    let before = b.settles(&right).await;
+    steadily(
+        Duration::from_secs(2),
+        "no late delete takes it",
+        async || {
+            let now = b.pods().await?;
+            if now == before {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            }
+        },
+    )
+    .await;
 }
 
 #[tokio::test]

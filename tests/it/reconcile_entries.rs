@@ -1,9 +1,13 @@
 //! Which entries pods and nodes get in reconcile mode, field for field as the original made them.
 
-use registrar_tests::{PodSpec, entries::line, eventually};
+use registrar_tests::{
+    PodSpec,
+    entries::{Entry, line},
+    eventually,
+};
 use serde_json::json;
 
-use crate::plane::shared;
+use crate::plane::{Bench, shared};
 
 #[tokio::test]
 async fn a_pod_gets_the_entry_of_its_service_account_and_loses_it_with_its_object() {
@@ -281,4 +285,121 @@ async fn two_registrars_with_different_controller_names_do_not_see_each_other() 
         1,
         "the other's entry is not ours to delete"
     );
+}
+
+/// The entry of a pod as the original made it: nothing in the fields that it did not know, or left alone.
+fn as_the_original(b: &Bench, entry: &Entry, spiffe_id: &str, pod: &str, node: &str) -> Entry {
+    let namespace = format!("k8s:ns:{}", b.name);
+    let pod = format!("k8s:pod-name:{pod}");
+    Entry {
+        // Ours, and the server's.
+        id: entry.id.clone(),
+        revision_number: entry.revision_number,
+        created_at: entry.created_at,
+        federates_with: vec!["original.test".into()],
+        ..registrar_tests::entries::entry(
+            &format!("{}/{node}", b.root()),
+            spiffe_id,
+            &[&namespace, &pod],
+        )
+    }
+}
+
+#[tokio::test]
+async fn a_pod_comes_changes_and_goes_as_in_the_original_whatever_its_identity_comes_from() {
+    for (name, configuration, first, second) in [
+        (
+            "original-label",
+            "pod_label = \"spiffe\"",
+            "/label1",
+            "/label2",
+        ),
+        (
+            "original-annotation",
+            "pod_annotation = \"spiffe\"",
+            "/annotation1",
+            "/annotation2",
+        ),
+        (
+            "original-sa",
+            "",
+            "/ns/original-sa/sa/sa1",
+            "/ns/original-sa/sa/sa2",
+        ),
+    ] {
+        let b = shared(name).await;
+        b.entries.set_bundle("original.test").await.expect("bundle");
+        for account in ["sa1", "sa2"] {
+            let made = b.cluster.service_account(name, account).await;
+            made.expect("account");
+        }
+        let _registrar = b.registrar(configuration).await;
+        let pod = |account: &str, value: &str| {
+            PodSpec::new(name, "foo")
+                .service_account(account)
+                .label("spiffe", value)
+                .annotation("spiffe", value)
+                .annotation("spiffe.io/federatesWith", "original.test")
+        };
+        let value = |path: &'static str| path.trim_start_matches('/');
+        let by_account = configuration.is_empty();
+        let made = b
+            .cluster
+            .pod(&pod("sa1", if by_account { "x" } else { value(first) }))
+            .await;
+        made.expect("pod");
+        let entry = b.settles(&[(first, "node-1", "foo")]).await.remove(0);
+        assert_eq!(entry, as_the_original(&b, &entry, first, "foo", "node-1"));
+        assert_eq!(entry.revision_number, 0, "{name}");
+        if by_account {
+            // A pod's service account never changes; another pod of that name may have another one.
+            b.cluster.delete_pod(name, "foo").await.expect("deleted");
+            b.cluster.pod(&pod("sa2", "x")).await.expect("pod");
+        } else {
+            let new = json!({"spiffe": value(second)});
+            let patch = json!({"labels": new, "annotations": new});
+            b.cluster
+                .patch_pod(name, "foo", patch)
+                .await
+                .expect("patched");
+        }
+        let entry = b.settles(&[(second, "node-1", "foo")]).await.remove(0);
+        assert_eq!(entry, as_the_original(&b, &entry, second, "foo", "node-1"));
+        b.cluster.delete_pod(name, "foo").await.expect("deleted");
+        b.settles(&[]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_went_unseen_loses_its_entry_and_a_right_one_is_left_alone() {
+    let b = shared("node-gone").await;
+    let node = |name: &str| {
+        let alias = format!("{}/{name}", b.root());
+        let by_name = format!("k8s_psat:agent_node_name:{name}");
+        let selectors = [&*by_name, "k8s_psat:cluster:node-gone"];
+        registrar_tests::entries::entry("/spire/server", &alias, &selectors)
+    };
+    b.entries.create(node("node-1")).await.expect("created");
+    b.entries.create(node("gone")).await.expect("created");
+    let aliases = async || {
+        let under = b.entries.under(&b.root()).await;
+        under.map_err(|e| e.to_string())
+    };
+    let before = aliases().await.expect("listed");
+    let _registrar = b.registrar("").await;
+    let after = eventually("both nodes have an entry, and the third none", async || {
+        let found = aliases().await?;
+        let lines: Vec<String> = found.iter().map(line).collect();
+        let has = |name: &str| {
+            let wanted = line(&node(name));
+            lines.contains(&wanted)
+        };
+        match has("node-1") && has("node-2") && !has("gone") {
+            true => Ok(found),
+            false => Err(lines.join("\n")),
+        }
+    })
+    .await;
+    let kept = |e: &&Entry| e.id == before[0].id;
+    assert_eq!(after.iter().find(kept), Some(&before[0]), "untouched");
 }

@@ -76,13 +76,15 @@ async fn only_the_deleted_one_goes(b: &Bench, proxy: &ApiProxy) {
 }
 
 #[tokio::test]
-async fn nothing_is_deleted_when_a_list_is_answered_with_500() {
-    let (b, proxy, _registrar, entries) = behind_proxy("list-500").await;
-    proxy.fault("/api/v1/pods?limit", None, Fault::Status(500));
-    relist(&b, &proxy).await;
-    meets_the_fault(&proxy, 3).await;
-    stays(&b, &entries).await;
-    only_the_deleted_one_goes(&b, &proxy).await;
+async fn nothing_is_deleted_when_a_list_is_answered_with_500_or_403() {
+    for (name, status) in [("list-500", 500), ("list-403", 403)] {
+        let (b, proxy, _registrar, entries) = behind_proxy(name).await;
+        proxy.fault("/api/v1/pods?limit", None, Fault::Status(status));
+        relist(&b, &proxy).await;
+        meets_the_fault(&proxy, 3).await;
+        stays(&b, &entries).await;
+        only_the_deleted_one_goes(&b, &proxy).await;
+    }
 }
 
 #[tokio::test]
