@@ -5,5 +5,5 @@ mod order;
 mod outcomes;
 mod rig;
 mod seen;
-mod standby;
 mod similar;
+mod standby;

@@ -5,11 +5,8 @@ use std::time::Duration;
 use registrar_core::{
     cluster::{Object, PodSnapshot},
     entry::{DnsName, EntryId, Field, RegisteredEntry},
-    policy::IdentitySource,
-    ports::{Failure, FailureClass, SpireCall},
-    cluster::Object,
     policy::{FEDERATES_WITH, IdentitySource},
-    ports::{Failure, FailureClass},
+    ports::{Failure, FailureClass, SpireCall},
     spiffe::TrustDomain,
     sync::{Event, Fact},
 };
@@ -139,14 +136,16 @@ fn a_restart_on_entries_that_are_right_writes_nothing() {
     second.start((0..20).map(federated));
     second.wait(Duration::from_secs(60));
     assert_eq!(second.writes, []);
+}
+
 #[test]
 fn a_bundle_that_arrives_is_used_within_five_seconds() {
     let mut rig = Rig::new(policy());
     rig.start([]);
     let td = TrustDomain::new("later.test").expect("legal");
     let mut pod = pod(1);
-    let names = (FEDERATES_WITH.into(), "later.test".into());
-    pod.annotations.extend([names]);
+    pod.annotations
+        .insert(FEDERATES_WITH.into(), "later.test".into());
     rig.tell([Event::Applied(Object::Pod(pod))]);
     rig.wait(Duration::from_secs(3600));
     let federates = |rig: &Rig| {

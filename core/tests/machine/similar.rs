@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use registrar_core::{
     cluster::{Kind, Object, ObjectKey, PodSnapshot, Uid},
-    entry::{DnsName, EntryId, Field, FieldMask, RegisteredEntry},
+    entry::{DnsName, EntryId, Field, FieldMask, RegisteredEntry, Selector, Selectors},
     policy::{IdentitySource, NodePolicy, ParentForm, Policy},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireCall},
     sync::{Event, Fact},
@@ -51,7 +51,7 @@ fn unseen(policy: Policy, there: RegisteredEntry) -> Rig {
 }
 
 fn pods_entries(rig: &Rig) -> Vec<RegisteredEntry> {
-    let of_pods = |e: &&RegisteredEntry| &*e.selectors.iter().next().expect("one").kind == "k8s";
+    let of_pods = |e: &&RegisteredEntry| e.selectors.iter().next().expect("one").kind == "k8s";
     rig.server.entries().filter(of_pods).cloned().collect()
 }
 
@@ -94,8 +94,8 @@ fn a_similar_entry_is_taken_over_and_only_what_differs_is_written() {
         Case {
             what: "its selectors are in another order",
             change: |e| {
-                let turned: Vec<_> = e.selectors.iter().rev().cloned().collect();
-                e.selectors = registrar_core::entry::Selectors::new(turned);
+                let given: Vec<Selector> = e.selectors.iter().map(Selector::from).collect();
+                e.selectors = Selectors::new(given.into_iter().rev());
             },
             writes: &["create 1"],
         },
