@@ -133,12 +133,12 @@ fn fields(mask: &EntryMask) -> FieldMask {
 }
 
 impl Memory {
-    fn row(&self, id: &EntryId) -> Option<&Row> {
-        self.server.rows().iter().find(|row| row.entry.id == *id)
+    fn row(&self, id: &EntryId) -> Option<Row<'_>> {
+        self.server.rows().find(|row| row.entry.id == *id)
     }
 
-    fn whole(&self, row: &Row) -> types::Entry {
-        let e = &row.entry;
+    fn whole(&self, row: Row<'_>) -> types::Entry {
+        let e = row.entry;
         let wanted = registrar_core::entry::Entry {
             dns_names: e.dns_names.clone(),
             federates_with: e.federates_with.clone(),
@@ -245,7 +245,7 @@ impl Memory {
     ) -> Result<Vec<(u64, types::Entry)>, Status> {
         let filter = filter.cloned().unwrap_or_default();
         filter::check(&filter)?;
-        let rows = self.server.rows().iter();
+        let rows = self.server.rows();
         Ok(rows
             .filter(|row| !self.spoilt.contains(&row.entry.id))
             .map(|row| (row.number, self.whole(row)))
