@@ -8,7 +8,8 @@ use registrar_adapters::spire::{
         entry::{
             BatchCreateEntryRequest, BatchCreateEntryResponse, BatchDeleteEntryRequest,
             BatchDeleteEntryResponse, BatchUpdateEntryRequest, BatchUpdateEntryResponse,
-            GetEntryRequest, ListEntriesRequest, ListEntriesResponse, batch_delete_entry_response,
+            CountEntriesRequest, CountEntriesResponse, GetEntryRequest, ListEntriesRequest,
+            ListEntriesResponse, batch_delete_entry_response,
             entry_server::{Entry, EntryServer},
         },
         types,
@@ -54,6 +55,13 @@ fn garbage() -> types::Entry {
 
 #[tonic::async_trait]
 impl Entry for Strange {
+    async fn count_entries(
+        &self,
+        _: Request<CountEntriesRequest>,
+    ) -> Result<Response<CountEntriesResponse>, Status> {
+        Err(Status::unimplemented("the registrar counts no entries"))
+    }
+
     async fn list_entries(
         &self,
         request: Request<ListEntriesRequest>,
