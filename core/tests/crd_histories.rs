@@ -368,3 +368,33 @@ fn a_nodes_entry_stays_for_the_pods_on_it_also_when_all_else_went_unseen() {
     history.extend([See(9), Kill(false)]);
     replay(&history);
 }
+
+/// One asks for something else, which the server refuses; another asks for what that one has. It is there, and nobody is served
+/// less for it.
+#[test]
+fn an_entry_goes_to_one_that_asks_for_it_from_one_whose_change_is_refused() {
+    let mut history = vec![Hand(0, 0), See(4)];
+    history.extend([Answer(0, Fault::None), See(4)].repeat(12));
+    history.extend([Refuse(true), Hand(0, 1), See(4)]);
+    history.extend([Answer(0, Fault::None), See(4)].repeat(12));
+    history.extend([Hand(1, 0), See(4)]);
+    replay(&history);
+}
+
+/// What the server refuses is told, and what was there before stays.
+#[test]
+fn a_spiffe_id_whose_change_is_refused_keeps_what_it_had() {
+    let mut history = vec![Hand(0, 0), See(4)];
+    history.extend([Answer(0, Fault::None), See(4)].repeat(12));
+    history.extend([Refuse(true), Hand(0, 1), See(4)]);
+    let mut world = CrdWorld::new(policy());
+    history.iter().for_each(|action| world.act(*action));
+    let before = world.entries();
+    world.settle().expect("it rests");
+    assert_eq!(world.entries(), before);
+    assert!(world.differences().is_empty(), "{:?}", world.differences());
+    world.act(Refuse(false));
+    world.settle().expect("it rests");
+    assert_ne!(world.entries(), before, "it is tried again");
+    assert!(world.differences().is_empty(), "{:?}", world.differences());
+}

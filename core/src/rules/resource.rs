@@ -21,6 +21,11 @@ pub struct Tuple {
 }
 
 impl Tuple {
+    /// The SPIFFE ID in it.
+    pub fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
     /// Of an entry that is wanted.
     pub fn wanted(entry: &Entry) -> Self {
         Self::new(&entry.spiffe_id, &entry.parent_id, &entry.selectors)

@@ -349,7 +349,8 @@ impl Reconciler {
     }
 
     /// Whether an entry belongs to a SpiffeID for which nothing is done, because it became invalid, or asks for another entry
-    /// and its status names one that is not its own: the entry stays as it is, but not against one that may have it.
+    /// and the server refuses that, or its status names one that is not its own: the entry stays as it is, but not against
+    /// one that may have it.
     pub(super) fn cannot_keep(&self, whose: &Subject, stored: &RegisteredEntry) -> bool {
         let Some(name) = resource_of(whose) else {
             return false;
@@ -358,8 +359,10 @@ impl Reconciler {
         let idle = match self.observed.resources.tuple(&name) {
             None => true,
             Some(tuple) => {
+                // What the server refuses it cannot have, and it is served no worse by an entry that is another's.
+                let refused = self.refused.contains(whose);
                 *tuple != Tuple::stored(stored)
-                    && resource.is_some_and(|r| self.names_foreign_entry(whose, r))
+                    && (refused || resource.is_some_and(|r| self.names_foreign_entry(whose, r)))
             }
         };
         idle && !self.is_under_way(&stored.id)

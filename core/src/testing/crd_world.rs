@@ -17,7 +17,9 @@ use crate::{
     },
     entry::{EntryId, RegisteredEntry},
     policy::{IdentitySource, Policy},
-    ports::{Failure, FailureClass, KubeCall, KubeReply, ResourceName, SpireCall},
+    ports::{
+        Failure, FailureClass, KubeCall, KubeReply, Outcome, ResourceName, SpireAnswer, SpireCall,
+    },
     rules::{
         Bundles, Decision, PodLookups, Tuple, decide_node, decide_pod, decide_spiffe_id, spec_of,
     },
@@ -64,6 +66,8 @@ pub enum CrdAction {
     Vandal(u8),
     /// The operator makes the entry of their own, or deletes it.
     Operator(bool),
+    /// The server refuses for good, or takes again, the second of the things that people ask for.
+    Refuse(bool),
     /// Time passes, in tenths of seconds.
     Wait(u8),
 }
@@ -100,10 +104,14 @@ pub struct CrdWorld {
     foreign: RegisteredEntry,
     /// Whether the operator's entry is there.
     kept: bool,
+    /// Whether the server refuses [`REFUSED`].
+    refusing: bool,
 }
 
 const NAMESPACE: &str = "apps";
 const OWN: &str = "spire";
+/// The path that the server may refuse.
+const REFUSED: &str = "/hand/b";
 
 impl CrdWorld {
     /// A world under a policy of crd mode whose own namespace is `spire`, with an operator's entry on the server.
@@ -139,6 +147,7 @@ impl CrdWorld {
             violations: Vec::new(),
             foreign,
             kept: true,
+            refusing: false,
         };
         world.api.install();
         world.start();
@@ -255,6 +264,7 @@ impl CrdWorld {
                 }
                 self.kept = there;
             }
+            CrdAction::Refuse(refusing) => self.refusing = refusing,
             CrdAction::Wait(tenths) => {
                 self.now += Duration::from_millis(100) * u32::from(tenths);
                 self.step([]);
@@ -383,7 +393,7 @@ impl CrdWorld {
         for (_, call) in std::mem::take(&mut self.under_way) {
             match call {
                 Call::Spire(call) if arrives && call.is_write() => {
-                    self.server.perform(&call, usize::MAX);
+                    self.serve(&call);
                 }
                 Call::Kube(call) if arrives => drop(self.api.perform(&call)),
                 _ => {}
@@ -426,7 +436,7 @@ impl CrdWorld {
         };
         let event = match call {
             Call::Spire(call) => {
-                let reply = done.then(|| self.server.perform(&call, usize::MAX));
+                let reply = done.then(|| self.serve(&call));
                 let failed = match call.is_write() {
                     true => lost,
                     false => Failure::new(FailureClass::Retry, "connection lost"),
@@ -446,6 +456,42 @@ impl CrdWorld {
             }
         };
         self.step([event]);
+    }
+
+    /// The SPIRE Server performs a call, but for what it refuses.
+    fn serve(&mut self, call: &SpireCall) -> SpireAnswer {
+        let (SpireCall::Create { entries } | SpireCall::Update { entries, .. }) = call else {
+            return self.server.perform(call, usize::MAX);
+        };
+        let mut outcomes = Vec::new();
+        for item in entries {
+            if self.refusing && item.1.spiffe_id.path() == REFUSED {
+                let failure = Failure::new(FailureClass::Permanent, "refused by the model");
+                outcomes.push(Outcome::Refused(failure));
+                continue;
+            }
+            let entries = vec![item.clone()];
+            let one = match call {
+                SpireCall::Update { mask, .. } => SpireCall::Update {
+                    mask: *mask,
+                    entries,
+                },
+                _ => SpireCall::Create { entries },
+            };
+            if let SpireAnswer::Written(done) = self.server.perform(&one, usize::MAX) {
+                outcomes.extend(done);
+            }
+        }
+        SpireAnswer::Written(outcomes)
+    }
+
+    /// The entries on the server.
+    pub fn entries(&self) -> Vec<RegisteredEntry> {
+        self.server.entries().cloned().collect()
+    }
+
+    fn is_refused(&self, tuple: &Tuple) -> bool {
+        self.refusing && tuple.spiffe_id().path() == REFUSED
     }
 
     fn step(&mut self, events: impl IntoIterator<Item = Event>) {
@@ -623,6 +669,7 @@ impl CrdWorld {
             match found.get(tuple) {
                 Some(entry) if named == Some(entry.id.as_str()) => {}
                 _ if named_foreign => {}
+                _ if self.is_refused(tuple) => {}
                 other => differences.push(format!("wanted {object:#?}, found {other:?}")),
             }
         }
@@ -639,7 +686,9 @@ impl CrdWorld {
         self.api.objects.values().any(|o| {
             let named = o.status.entry_id.as_deref();
             let made_for = self.policy.entry_ids.of_owner(&o.uid);
-            let invalid = crate::rules::tuple_of(&self.policy, o).is_none();
+            // What it asks for it cannot have: it keeps what it had.
+            let asks = crate::rules::tuple_of(&self.policy, o);
+            let invalid = asks.is_none_or(|tuple| self.is_refused(&tuple));
             let forged = named.is_some_and(|id| id != entry.id.as_str());
             named == Some(entry.id.as_str()) && invalid
                 || entry.id.as_str().starts_with(&made_for) && forged
