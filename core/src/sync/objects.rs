@@ -52,6 +52,10 @@ impl Reconciler {
     pub(super) fn converge_object(&mut self, subject: &Subject, name: &ResourceName, now: Now) {
         let there = self.observed.resources.get(name).cloned();
         let belongs = there.as_ref().map(|r| self.belongs(subject, r));
+        if belongs == Some(Belongs::Here) && self.uid_of(subject).is_some() {
+            // What ended before it left nothing behind: the SpiffeID is that of the object as it is.
+            self.ended.remove(subject);
+        }
         if belongs == Some(Belongs::Elsewhere)
             && let Some((uid, Decision::Register { .. }, _)) = self.decide(subject)
         {
