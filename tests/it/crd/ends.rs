@@ -33,8 +33,13 @@ async fn without_its_definition_it_stays_up_says_so_and_begins_when_it_appears()
         .expect("installed");
     registrar.ready().await;
     b.one("/ns/apps/sa/default").await;
-    let metric = registrar.metric("spiffe_id_definition").await;
-    assert_eq!(metric.expect("metrics"), 1.0);
+    eventually("the metric says so", async || {
+        match registrar.metric("spiffe_id_definition").await {
+            Ok(1.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
