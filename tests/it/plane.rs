@@ -12,7 +12,16 @@ static AT_ONCE: Semaphore = Semaphore::const_new(3);
 /// Beside the shared control plane there is at most one more.
 static PRIVATE: Semaphore = Semaphore::const_new(1);
 /// The clusters whose registrars run on private control planes.
-const PRIVATE_CLUSTERS: [&str; 6] = ["demo", "election", "faults", "rest", "tcp", "webhook"];
+const PRIVATE_CLUSTERS: [&str; 8] = [
+    "demo",
+    "election",
+    "faults",
+    "monitoring",
+    "nowhere",
+    "rest",
+    "tcp",
+    "webhook",
+];
 
 /// What a test works on: a cluster, a server, and names of its own in both.
 pub struct Bench {

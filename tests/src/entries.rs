@@ -82,12 +82,20 @@ impl Entries {
     /// # Errors
     /// As the server says.
     pub async fn all(&self) -> Result<Vec<Entry>, tonic::Status> {
+        let mut entries = self.with_planted().await?;
+        entries.retain(|e| !e.id.starts_with(crate::foreign::PREFIX));
+        Ok(entries)
+    }
+
+    /// All entries, those that were planted as others' among them.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn with_planted(&self) -> Result<Vec<Entry>, tonic::Status> {
         let mut request = tonic::Request::new(entry::ListEntriesRequest::default());
         request.set_timeout(std::time::Duration::from_secs(10));
         let reply = self.entries.clone().list_entries(request).await?;
-        let mut entries = reply.into_inner().entries;
-        entries.retain(|e| !e.id.starts_with(crate::foreign::PREFIX));
-        Ok(entries)
+        Ok(reply.into_inner().entries)
     }
 
     /// The entries whose parent is at or under `root` (a path), or whose SPIFFE ID is.
