@@ -369,3 +369,74 @@ fn an_entry_that_is_changed_before_its_update_is_known_may_go_with_the_former_po
     let (_, result) = play(&policy, &history, None);
     result.unwrap_or_else(|why| panic!("{why}"));
 }
+
+/// Found by a history: a delete that was staged for a pod with a review under way left after the lead was lost.
+#[test]
+fn nothing_is_deleted_once_the_lead_is_lost() {
+    use Identity::{Illegal, Legal, None as Nothing};
+    let with = |name, identity, again| Action::Pod {
+        name,
+        node: None,
+        identity,
+        federates: None,
+        again,
+    };
+    let pod = |name, identity| with(name, identity, false);
+    let answer = |which| Action::Answer(which, Fault::None);
+    let refused = |name, identity| Action::RefusedPod {
+        name,
+        identity,
+        federates: None,
+    };
+    let history = [
+        answer(0),
+        answer(0),
+        pod(0, Illegal),
+        pod(0, Legal(0)),
+        Action::Lead(true),
+        answer(0),
+        Action::DeletePod(1),
+        Action::Wait(0),
+        answer(0),
+        refused(0, Nothing),
+        pod(2, Illegal),
+        pod(0, Legal(0)),
+        pod(2, Nothing),
+        pod(0, Legal(0)),
+        Action::DeleteNode(0),
+        pod(3, Legal(0)),
+        Action::Lead(true),
+        Action::See(2),
+        answer(0),
+        pod(1, Legal(0)),
+        Action::Vandal(50),
+        Action::DeleteNode(0),
+        Action::DeleteNode(0),
+        Action::Forger(0),
+        Action::DeleteNode(0),
+        Action::DeletePod(3),
+        pod(0, Nothing),
+        Action::Restart,
+        pod(0, Nothing),
+        answer(127),
+        pod(3, Legal(0)),
+        Action::See(2),
+        answer(0),
+        with(0, Nothing, true),
+        answer(0),
+        Action::See(1),
+        refused(0, Legal(0)),
+        Action::DeletePod(3),
+        Action::See(2),
+        Action::Wait(20),
+        Action::Answer(54, Fault::ReplyLost),
+        answer(0),
+        answer(0),
+        answer(0),
+        Action::Lead(false),
+        answer(0),
+    ];
+    let (_, policy) = policies().remove(0);
+    let (_, result) = play(&policy, &history, None);
+    result.unwrap_or_else(|why| panic!("{why}"));
+}

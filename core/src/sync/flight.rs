@@ -209,10 +209,13 @@ impl Reconciler {
         batch
     }
 
-    /// We do not lead any more: what was staged is looked at again by whoever does, but for what someone waits for.
+    /// We do not lead any more: what was staged is looked at again by whoever does, but for what someone waits for. Nobody
+    /// waits for a delete that the watch asked for.
     pub(super) fn unstage(&mut self, now: Now) {
         for item in std::mem::take(&mut self.staged) {
-            if self.floor(&item.subject) == Urgency::Asked {
+            let removes = matches!(item.operation, Operation::Delete { .. });
+            let awaited = self.floor(&item.subject) == Urgency::Asked;
+            if awaited && !(removes && self.policy.pods.watched) {
                 self.staged.push_back(item);
             } else {
                 self.end(&item.subject, now);
