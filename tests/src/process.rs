@@ -5,7 +5,11 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{OnceLock, mpsc},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
 };
 
 use anyhow::{Context, bail};
@@ -233,12 +237,26 @@ impl Drop for Scratch {
     }
 }
 
-/// A TCP port of 127.0.0.1 that is free now.
+/// A TCP port of 127.0.0.1 that is free now, and that this process gives to nobody else. It is below those that Linux takes for
+/// connections, so that none of ours, made between now and its use, can have it.
 ///
 /// # Errors
-/// As the system says.
+/// If none is free.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Processes that run side by side begin far from each other.
+    let begin = std::process::id().wrapping_mul(7_919);
+    for _ in 0..COUNT {
+        let next = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + next % COUNT)?;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!(
+        "no port of 127.0.0.1 between {FIRST} and {} is free",
+        FIRST + COUNT
+    )
 }
