@@ -447,3 +447,36 @@ fn a_spiffe_id_of_a_pod_made_again_goes_with_the_pods_wish_for_it() {
         refused(77),
     ]);
 }
+
+/// Node and SpiffeID went while the definition was away: the node's entry stays for the pod on it, and goes with that pod.
+#[test]
+fn a_nodes_entry_for_which_nobody_asks_goes_with_the_last_pod() {
+    let ok = |n| Answer(n, Fault::None);
+    let mut history = vec![
+        Hand(1, 0),
+        Hand(0, 0),
+        Node(true),
+        See(1),
+        ok(0),
+        See(1),
+        ok(29),
+        ok(5),
+        ok(0),
+        Perform(0),
+        Perform(0),
+        Definition(false),
+        See(3),
+        DeletePod(0),
+        Node(false),
+        Pod {
+            name: 0,
+            identity: Identity::None,
+            again: false,
+        },
+        Hand(0, 0),
+        pod(0, Identity::None),
+    ];
+    replay(&history);
+    history.push(DeletePod(0));
+    replay(&history);
+}

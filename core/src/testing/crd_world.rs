@@ -674,7 +674,8 @@ impl CrdWorld {
             }
         }
         for (tuple, entry) in &found {
-            if !wanted.contains_key(tuple) && !self.is_held(entry) {
+            if !wanted.contains_key(tuple) && !self.is_held(entry) && !self.serves_pods_left(entry)
+            {
                 differences.push(format!("{entry:?} is nobody's"));
             }
         }
@@ -693,6 +694,13 @@ impl CrdWorld {
             named == Some(entry.id.as_str()) && invalid
                 || entry.id.as_str().starts_with(&made_for) && forged
         })
+    }
+
+    /// The entry of a node that is gone stays while pods are on it, also where nothing is left to make a SpiffeID from.
+    fn serves_pods_left(&self, entry: &RegisteredEntry) -> bool {
+        let of_node = entry.parent_id == self.policy.server_id()
+            && entry.spiffe_id.is_under(&self.policy.root);
+        of_node && self.node.is_none() && !self.pods.is_empty()
     }
 
     fn compare_objects(&self, differences: &mut Vec<String>) {
