@@ -5,7 +5,6 @@ mod crd_world;
 pub mod strategies;
 mod world;
 
-use crate::model as api;
 pub use crate::model::{ModelApi, ModelServer, Row};
 pub use crd_world::{CrdAction, CrdWorld};
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};
