@@ -1,9 +1,12 @@
 //! A world for the step machine: a cluster, a model server, a network that loses requests and replies, a meddling third
 //! party, restarts, and a lease that comes and goes. A history is a list of [`Action`]s; [`World::settle`] ends all faults.
 
+mod calls;
 mod history;
+mod meddling;
 mod plan;
 mod properties;
+mod reviews;
 
 pub use history::{Action, Defect, Fault, Identity, Seen};
 pub use properties::{Property, Violation};
@@ -19,10 +22,10 @@ use crate::{
     cluster::{Kind, Metadata, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
     policy::{FEDERATES_WITH, IdentitySource, NodePolicy, Policy},
-    ports::{Failure, FailureClass, SpireAnswer, SpireCall},
-    rules::{Bundles, Decision, Ownership, PodLookups, Subject, classify, decide_pod},
+    ports::SpireCall,
+    rules::{Decision, Ownership, Subject, classify},
     spiffe::{SpiffeId, TrustDomain},
-    sync::{CallId, Event, Fact, LookUp, Reconciler, Review, ReviewId},
+    sync::{CallId, Event, Reconciler, ReviewId},
 };
 
 /// The whole of it.
@@ -160,53 +163,6 @@ impl World {
         self.policy.nodes == NodePolicy::OneForAll
     }
 
-    fn review(&mut self, pod: PodSnapshot) {
-        self.uids += 1;
-        let id = ReviewId(self.uids);
-        self.reviews.insert(id, pod.clone());
-        self.step([Event::Reviewed {
-            id,
-            review: Review::Created(pod),
-            patience: Duration::from_secs(9),
-        }]);
-        if self.defect == Some(Defect::GrantsReviewsAtOnce) {
-            self.answered(id, &Ok(()));
-        }
-    }
-
-    /// A review that is granted has its entry.
-    fn answered(&mut self, id: ReviewId, answer: &Result<(), Arc<str>>) {
-        let Some(pod) = self.reviews.remove(&id) else {
-            self.violates(
-                Property::AReviewIsAnsweredOnceAndTruly,
-                format!("{id:?} answered twice"),
-            );
-            return;
-        };
-        self.seen.count(match answer {
-            Ok(()) => "review granted",
-            Err(_) => "review failed",
-        });
-        let lookups = PodLookups {
-            node: None,
-            slices: &[],
-            bundles: &Bundles::default(),
-        };
-        let wanted = wanted_of(decide_pod(&self.policy, &pod, lookups));
-        let Some(wanted) = wanted.filter(|_| answer.is_ok()) else {
-            return;
-        };
-        // Where another pod of the name lives, this one cannot come to be; once it lives itself, what it says now counts.
-        let in_the_way = !self.unseen.is_empty()
-            || self.meddled.contains(&id)
-            || self.ended.contains(&pod.uid)
-            || self.pods.values().any(|p| p.name == pod.name && *p != pod);
-        if !in_the_way && !self.server.entries().any(|e| wanted.is_similar(e)) {
-            let what = format!("{id:?} granted without an entry for {}", pod.name);
-            self.violates(Property::AReviewIsAnsweredOnceAndTruly, what);
-        }
-    }
-
     fn pod_object(&mut self, name: u8, new: bool) -> PodSnapshot {
         if let Some(pod) = self.pods.get(&name).filter(|_| !new) {
             return pod.clone();
@@ -342,208 +298,6 @@ impl World {
         annotations
     }
 
-    fn see(&mut self, n: usize) {
-        let n = n.min(self.unseen.len());
-        let mut events: Vec<Event> = self.unseen.drain(..n).collect();
-        if self.defect == Some(Defect::LosesWakeUp) {
-            events.pop();
-        }
-        if self.defect == Some(Defect::ForgetsHolds) {
-            events.iter_mut().for_each(forget_hold);
-        }
-        self.step(events);
-    }
-
-    /// The watch of a kind begins anew: what waits for it is lost, a list tells what is.
-    fn list(&mut self, pods: bool, cut: bool) {
-        let kind = if pods { Kind::Pod } else { Kind::Node };
-        if !Reconciler::kinds(&self.policy).contains(&kind) {
-            return;
-        }
-        self.unseen.retain(|event| match event {
-            Event::Applied(object) => object.key().kind != kind,
-            Event::Deleted(key, _) => key.kind != kind,
-            _ => true,
-        });
-        let objects: Vec<Object> = match pods {
-            true => self.pods.values().cloned().map(Object::Pod).collect(),
-            false => self.nodes.values().cloned().map(Object::Node).collect(),
-        };
-        if cut {
-            let half = objects
-                .iter()
-                .take(objects.len() / 2)
-                .cloned()
-                .map(Event::Listed);
-            let end =
-                (self.defect == Some(Defect::TrustsCutLists)).then_some(Event::RelistDone(kind));
-            let events: Vec<Event> = std::iter::once(Event::RelistBegan(kind))
-                .chain(half)
-                .chain(end)
-                .collect();
-            self.step(events);
-        }
-        let events: Vec<Event> = std::iter::once(Event::RelistBegan(kind))
-            .chain(objects.into_iter().map(Event::Listed))
-            .chain([Event::RelistDone(kind)])
-            .collect();
-        // Nodes are listed after pods; where they are not watched, pods are all there is.
-        self.listed |= !pods || !Reconciler::kinds(&self.policy).contains(&Kind::Node);
-        self.step(events);
-    }
-
-    fn answer(&mut self, which: usize, fault: Fault) {
-        let Some(id) = self
-            .under_way
-            .keys()
-            .nth(which % self.under_way.len().max(1))
-            .copied()
-        else {
-            return;
-        };
-        let Some(call) = self.under_way.remove(&id) else {
-            return;
-        };
-        for late in std::mem::take(&mut self.late) {
-            self.perform(&late, usize::MAX);
-        }
-        if fault != Fault::None {
-            self.seen.count(format!("{fault:?}"));
-        }
-        let unknown = Failure::new(FailureClass::Unknown, "deadline exceeded");
-        let reply = match fault {
-            Fault::None => Ok(self.perform(&call, usize::MAX)),
-            Fault::Refused => Err(Failure::new(FailureClass::Retry, "connection refused")),
-            Fault::RequestLost => Err(unknown),
-            Fault::ReplyLost => {
-                self.perform(&call, usize::MAX);
-                Err(unknown)
-            }
-            Fault::CutShort => {
-                self.perform(&call, 1);
-                Err(unknown)
-            }
-            Fault::Late => {
-                if call.is_write() {
-                    self.late.push(call.clone());
-                }
-                Err(unknown)
-            }
-        };
-        match &reply {
-            Ok(answer) => self.untold.retain(|id| !shows(answer, id)),
-            Err(_) if call.is_write() => self.untold.extend(ids_of(&call)),
-            Err(_) => {}
-        }
-        let reply = match (reply, call.is_write()) {
-            // Whether a read was performed makes no difference.
-            (Err(_), false) => Err(Failure::new(FailureClass::Retry, "connection lost")),
-            (reply, _) => reply,
-        };
-        self.step([Event::Replied(id, reply)]);
-    }
-
-    /// Our entries on the server, by the rules of ownership.
-    fn owned(&self) -> Vec<RegisteredEntry> {
-        let ours = |e: &&RegisteredEntry| matches!(classify(&self.policy, e), Ownership::Ours(_));
-        self.server.entries().filter(ours).cloned().collect()
-    }
-
-    fn meddle(&mut self, action: Action) {
-        let owned = self.owned();
-        let (Action::Vandal(n) | Action::Forger(n) | Action::Copyist(n)) = action else {
-            return;
-        };
-        let Some(entry) = owned.get(usize::from(n) % owned.len().max(1)) else {
-            return;
-        };
-        self.seen.count("meddling");
-        self.meddled.extend(self.reviews.keys());
-        match action {
-            Action::Vandal(_) => drop(self.server.remove(&entry.id)),
-            Action::Forger(_) => {
-                let forged = self.id("/forged");
-                if self.untold.contains(&entry.id) {
-                    // Nobody could tell for whom it was written last.
-                    self.made_for.remove(&entry.id);
-                }
-                self.server.change(&entry.id, |e| e.spiffe_id = forged);
-            }
-            _ => {
-                self.uids += 1;
-                let id = EntryId::stored(&format!("copy-{}", self.uids));
-                // The server refuses similar entries, so a copy differs: by its SPIFFE ID, say.
-                let copy = RegisteredEntry {
-                    id,
-                    spiffe_id: self.id("/copied"),
-                    ..entry.clone()
-                };
-                self.server.put(copy);
-            }
-        }
-    }
-
-    fn restart(&mut self) {
-        self.seen.count("restart");
-        self.processes += 1;
-        self.machine = Reconciler::new(self.policy.clone(), self.processes);
-        self.reviews.clear();
-        // What was on its way arrives, or not: here it does.
-        for (_, call) in std::mem::take(&mut self.under_way) {
-            if call.is_write() {
-                self.perform(&call, usize::MAX);
-            }
-        }
-        self.start();
-    }
-
-    fn step(&mut self, events: impl IntoIterator<Item = Event>) {
-        let step = self.machine.step(self.now, events);
-        for fact in &step.facts {
-            self.note(fact);
-        }
-        for (id, mut call) in step.calls {
-            self.spoil(&mut call);
-            self.check(&call);
-            self.remember(&call);
-            if self.defect == Some(Defect::SendsTwice) && call.is_write() {
-                self.check(&call);
-                self.under_way.insert(CallId(u64::MAX - id.0), call.clone());
-            }
-            self.under_way.insert(id, call);
-        }
-        for (id, answer) in step.answers {
-            self.answered(id, &answer);
-        }
-        for key in step.look_ups {
-            let found = self.pods.values().find(|p| p.name == key.name);
-            let found = found.map_or(LookUp::Absent, |p| LookUp::There(p.uid.clone()));
-            self.seen.count("look-up");
-            self.step([Event::LookedUp(key, found)]);
-        }
-    }
-
-    fn note(&mut self, fact: &Fact) {
-        match fact {
-            Fact::Held { .. } => self.seen.count("hold"),
-            Fact::BreakerTripped { .. } => {
-                self.tripped = true;
-                self.seen.count("breaker trip");
-            }
-            Fact::BreakerClosed { confirmed } => {
-                self.seen.count(match confirmed {
-                    true => "breaker confirmed",
-                    false => "breaker closed by itself",
-                });
-            }
-            Fact::Drifted { drift, .. } => self.seen.count(format!("drift {drift:?}")),
-            Fact::Adopted { .. } => self.seen.count("adopted"),
-            Fact::Updated { .. } => self.seen.count("updated"),
-            Fact::Deleted { reason, .. } => self.seen.count(format!("deleted: {reason}")),
-            _ => {}
-        }
-    }
-
     /// Ends all faults, lets everything be seen and answered, and waits; fails if nothing comes to rest.
     ///
     /// # Errors
@@ -608,13 +362,6 @@ impl World {
     }
 }
 
-/// What a machine sees that takes an illegal value for none.
-fn forget_hold(event: &mut Event) {
-    if let Event::Applied(Object::Pod(pod)) = event {
-        pod.annotations.retain(|_, value| value != ILLEGAL);
-    }
-}
-
 fn federated(n: u8) -> TrustDomain {
     let name = FEDERATED[usize::from(n) % FEDERATED.len()];
     TrustDomain::new(name).expect("a legal name")
@@ -634,14 +381,5 @@ fn ids_of(call: &SpireCall) -> Vec<EntryId> {
         }
         SpireCall::Delete { ids } => ids.clone(),
         _ => Vec::new(),
-    }
-}
-
-/// Whether an answer has this entry in it.
-fn shows(answer: &SpireAnswer, id: &EntryId) -> bool {
-    match answer {
-        SpireAnswer::Page { entries, .. } => entries.iter().any(|e| e.id == *id),
-        SpireAnswer::Read(read) => read.iter().flatten().flatten().any(|e| e.id == *id),
-        SpireAnswer::Written(_) | SpireAnswer::Bundles(_) => false,
     }
 }
