@@ -1,6 +1,7 @@
 //! The step machine by itself: what it asks for, in which order, and what it never asks for.
 
 mod breaker;
+mod held;
 mod order;
 mod outcomes;
 mod rig;
