@@ -480,3 +480,60 @@ fn a_nodes_entry_for_which_nobody_asks_goes_with_the_last_pod() {
     history.push(DeletePod(0));
     replay(&history);
 }
+
+/// One inherits an entry, and asks for something else while its status is forged: nothing is done about it, until it goes.
+#[test]
+fn what_one_with_a_forged_status_inherited_goes_with_it() {
+    let ok = |n| Answer(n, Fault::None);
+    let none = || pod(0, Identity::None);
+    let mut history = vec![
+        pod(0, Identity::Legal(0)),
+        Hand(1, 0),
+        ok(2),
+        See(1),
+        ok(7),
+        Hand(2, 0),
+        ok(0),
+        DeletePod(1),
+        ok(91),
+        Perform(0),
+        Vandal(0),
+        See(2),
+        ok(0),
+        Perform(175),
+        Perform(20),
+        ok(16),
+        Delete(19),
+        none(),
+        Pod {
+            name: 0,
+            identity: Identity::None,
+            again: true,
+        },
+        DeletePod(1),
+        Wait(0),
+        Perform(0),
+        Vandal(0),
+        See(3),
+        none(),
+        See(2),
+        Hand(0, 0),
+        ok(87),
+        none(),
+        Forge(3, 0),
+        See(1),
+        Delete(89),
+        Kill(true),
+        none(),
+        ok(2),
+        Hand(0, 1),
+    ];
+    replay(&history);
+    history.push(Delete(0));
+    let mut world = CrdWorld::new(policy());
+    history.iter().for_each(|action| world.act(*action));
+    world.settle().expect("it rests");
+    assert!(world.differences().is_empty(), "{:?}", world.differences());
+    let ids: Vec<String> = world.entries().iter().map(|e| e.id.to_string()).collect();
+    assert_eq!(ids, ["operator"]);
+}

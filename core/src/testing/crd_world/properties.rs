@@ -146,8 +146,10 @@ impl CrdWorld {
             let asks = tuple_of(&self.policy, o);
             let invalid = asks.is_none_or(|tuple| self.is_refused(&tuple));
             let forged = named.is_some_and(|id| id != entry.id.as_str());
-            named == Some(entry.id.as_str()) && invalid
-                || entry.id.as_str().starts_with(&made_for) && forged
+            // Its own is also what it inherited while it asked for exactly that.
+            let asked = (o.uid.clone(), Tuple::stored(entry));
+            let own = entry.id.as_str().starts_with(&made_for) || self.asked.contains(&asked);
+            named == Some(entry.id.as_str()) && invalid || own && forged
         })
     }
 
