@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     entry::EntryIdPrefix,
-    rules::Template,
+    rules::template::Template,
     spiffe::{SpiffeError, SpiffeId, TrustDomain, is_under},
 };
 

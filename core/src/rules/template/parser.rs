@@ -6,7 +6,6 @@ use super::{
     Fault, MAX_DEPTH,
     ast::{Body, Branch, Node, Program},
     lexer::{Lexed, Token, lex},
-    pipeline::Declares,
 };
 
 /// `drop_spaces`: spaces between actions are left out.
@@ -34,6 +33,15 @@ pub(super) fn parse(text: &str, drop_spaces: bool) -> Result<Program, Fault> {
         },
         defined: parser.defined,
     })
+}
+
+/// What a pipeline may declare.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Declares {
+    Nothing,
+    One,
+    /// `range` may have two.
+    Two,
 }
 
 /// What ended a list of nodes, and where.

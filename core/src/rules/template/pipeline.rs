@@ -4,17 +4,8 @@ use super::{
     Fault,
     ast::{Command, Function, Name, Operand, Pipeline, Term},
     lexer::Token,
-    parser::Parser,
+    parser::{Declares, Parser},
 };
-
-/// What a pipeline may declare.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Declares {
-    Nothing,
-    One,
-    /// `range` may have two.
-    Two,
-}
 
 /// A variable's name and where it stands.
 type Named<'t> = (usize, &'t str);
