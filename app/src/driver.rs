@@ -1,6 +1,6 @@
 //! The loop: takes in what happened, steps, performs the effects. Everything that decides anything is in the core.
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use registrar_adapters::{
@@ -52,12 +52,6 @@ pub struct Driver {
     pub metrics: Metrics,
     pub health: Health,
     pub log_file: Option<LogFile>,
-}
-
-/// A number that no other process of ours had.
-pub fn nonce() -> u64 {
-    // The standard library's hash keys are random, and new in every process.
-    RandomState::new().hash_one(std::process::id())
 }
 
 /// Seconds since 1970.

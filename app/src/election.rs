@@ -24,7 +24,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::driver::nonce;
+use crate::parts::nonce;
 
 /// How long giving the Lease back may take.
 const RESIGN_WITHIN: Duration = Duration::from_secs(2);

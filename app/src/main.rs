@@ -4,6 +4,7 @@
 
 mod cli;
 mod collect;
+mod command;
 mod crd;
 mod driver;
 mod election;
@@ -20,6 +21,7 @@ mod report;
 mod retire;
 mod run;
 mod scm;
+mod server;
 mod signals;
 mod spiffe_id_webhook;
 mod throttle;

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::{cli::Cli, plan::finish};
+use crate::{cli::Cli, command::finish};
 
 /// Exit codes, as README has them.
 const EXIT_STATUS: &str = ".SH \"EXIT STATUS\"\n.TP\n0\nDone, or ended by SIGTERM.\n.TP\n1\nAn error; it is named on \

@@ -1,11 +1,17 @@
-//! What the loop of every mode has around it: probes, the way to the API server, watches, Events.
+//! What the loop of every mode has around it: probes, the way to the API server, watches, Events, counts of requests.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    hash::{BuildHasher, RandomState},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use registrar_adapters::{
+    admission::Outcome,
     config::Common,
     kubernetes::{self, Client, Control, EventPublisher, KubeSettings, Watched, watch_control},
-    telemetry::{self, Health, Metrics},
+    telemetry::{self, Health, Metrics, metrics::OutcomeLabel},
 };
 use registrar_core::{policy::Policy, sync::Reconciler};
 use tokio::sync::mpsc;
@@ -81,4 +87,28 @@ pub fn publisher(client: &Client) -> EventPublisher {
     });
     tokio::spawn(publishing);
     events
+}
+
+/// Counts the requests to a webhook.
+pub fn counted(metrics: Metrics) -> impl Fn(Outcome, Duration) + Send + Sync + 'static {
+    move |outcome, took| {
+        let outcome = outcome_word(outcome);
+        let label = OutcomeLabel { outcome };
+        metrics.admission_requests.get_or_create(&label).inc();
+        metrics.admission_seconds.observe(took.as_secs_f64());
+    }
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Answered => "answered",
+        Outcome::Failed => "failed",
+        Outcome::Refused => "refused",
+    }
+}
+
+/// A number that no other process of ours had.
+pub fn nonce() -> u64 {
+    // The standard library's hash keys are random, and new in every process.
+    RandomState::new().hash_one(std::process::id())
 }

@@ -6,37 +6,17 @@ use std::{
 };
 
 use anyhow::bail;
-use registrar_adapters::{config, manifests};
-use registrar_core::sync::Plan;
+use registrar_adapters::manifests;
 
 use crate::{
     cli::{Output, PlanArgs},
     collect::{self, policy_of},
+    command::{configuration, exit_code, finish},
     render::{
         self, Paint,
         view::{Input, PlanView},
     },
 };
-
-/// The exit code where something is held.
-pub const HELD: u8 = 3;
-
-/// The configuration of a file; its problems are printed.
-///
-/// # Errors
-/// If it cannot be used.
-pub fn configuration(path: &std::path::Path) -> anyhow::Result<config::Config> {
-    match config::load(path) {
-        Ok((config, problems)) => {
-            eprint!("{problems}");
-            Ok(config)
-        }
-        Err(problems) => {
-            eprint!("{problems}");
-            bail!("{} cannot be used; see above", path.display());
-        }
-    }
-}
 
 /// Prints the plan.
 ///
@@ -84,23 +64,5 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     if !troubles.is_empty() {
         bail!("the input could not be read to its end; the plan is of what could be read");
     }
-    Ok(exit_code(&plan))
-}
-
-fn exit_code(plan: &Plan) -> ExitCode {
-    match plan.held.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(HELD),
-    }
-}
-
-/// A reader that has seen enough (`| head`) is no error.
-///
-/// # Errors
-/// Any other.
-pub fn finish(printed: io::Result<()>) -> anyhow::Result<()> {
-    match printed {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
+    Ok(exit_code(!plan.held.is_empty()))
 }

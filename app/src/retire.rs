@@ -19,10 +19,10 @@ use registrar_core::{
 use crate::{
     cli::RetireArgs,
     collect::{self, policy_of},
-    plan::{configuration, finish},
+    command::{configuration, finish},
     progress::Progress,
     render::{self, Paint},
-    run::server,
+    server::server,
 };
 
 /// Deletes in one call.

@@ -2,22 +2,24 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use registrar_adapters::{
-    config::{self, Common, Config, LogFormat, LogLevel, Mode},
+    config::{Common, Config, LogFormat, LogLevel, Mode},
     kubernetes::{self, KubeApi, ServiceName, SpiffeIds},
-    spire::{Deadlines, Identity, MayBegin, SpireClient, Wire},
+    spire::MayBegin,
     telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
 };
-use registrar_core::{policy::Policy, server_address::ServerAddress, sync::Reconciler};
+use registrar_core::{policy::Policy, sync::Reconciler};
 use tracing::{info, level_filters::LevelFilter};
 
 use crate::{
     cli::RunArgs,
-    driver::{Driver, nonce},
+    command::configuration,
+    driver::Driver,
     election::Candidacy,
     parts::{self, Heard},
     report::Reporter,
+    server::server,
     signals::Signals,
     spiffe_id_webhook::SpiffeIdWebhook,
     webhook,
@@ -28,14 +30,7 @@ const WORKERS: usize = 4;
 
 /// Reads the configuration and runs its mode until SIGTERM.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let (config, problems) = match config::load(&args.config) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            eprint!("{problems}");
-            bail!("{} cannot be used; see above", args.config.display());
-        }
-    };
-    eprint!("{problems}");
+    let config = configuration(&args.config)?;
     let log_file = install_log(&config.common)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -124,7 +119,7 @@ async fn reconcile(
     let candidacy = Candidacy::of(common, &settings, &namespace, &lease, metrics.clone()).await?;
     let fence = candidacy.fence();
     let may_begin: MayBegin = Arc::new(move || fence.is_open());
-    let server = server(common, may_begin.clone());
+    let spire = server(common, may_begin.clone());
     let kube: Option<Arc<dyn KubeApi>> = match policy.spiffe_ids {
         Some(_) => Some(Arc::new(SpiffeIds::new(client.clone(), may_begin))),
         None => None,
@@ -140,7 +135,7 @@ async fn reconcile(
                     name: crd.webhook_service_name,
                 },
                 // Every replica answers reviews, so this client does not ask whether we lead.
-                spire: self::server(common, Arc::new(|| true)),
+                spire: server(common, Arc::new(|| true)),
                 client: client.clone(),
                 metrics: metrics.clone(),
             };
@@ -153,8 +148,8 @@ async fn reconcile(
 
     info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Reconciling");
     let driver = Driver {
-        machine: Reconciler::new(policy, nonce()),
-        server,
+        machine: Reconciler::new(policy, parts::nonce()),
+        server: spire,
         kube,
         watched: heard.watched,
         control: heard.control,
@@ -171,30 +166,4 @@ async fn reconcile(
         webhook.end().await;
     }
     ended
-}
-
-/// The SPIRE Server that the configuration names. `may_begin` is asked before each call that writes.
-pub fn server(common: &Common, may_begin: MayBegin) -> Arc<SpireClient> {
-    let client = SpireClient::new(wire(common), Deadlines::default(), may_begin);
-    Arc::new(client)
-}
-
-/// The way to it.
-pub fn wire(common: &Common) -> Wire {
-    match &common.server_address {
-        ServerAddress::Unix(path) => {
-            info!(address = %common.server_address, "Connecting to local registration server socket");
-            Wire::unix(path)
-        }
-        ServerAddress::Tcp(targets) => {
-            // The configuration is refused without it.
-            let agent = common.agent_socket_path.as_deref().unwrap_or_default();
-            info!(
-                address = %common.server_address, agent, server_id = %common.server_id,
-                "Connecting to remote registration server with credentials from agent socket"
-            );
-            let identity = Identity::begin(agent, common.server_id.clone());
-            Wire::tcp(targets.clone(), identity)
-        }
-    }
 }

@@ -32,7 +32,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::webhook::counted;
+use crate::parts::counted;
 
 /// What readiness waits for.
 const NO_CERTIFICATE: &str = "the webhook has no certificate from SPIRE yet";

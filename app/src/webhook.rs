@@ -6,7 +6,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use registrar_adapters::{
     admission::{
-        CertificateFiles, Endpoints, Limits, News, Outcome, PodValidator,
+        CertificateFiles, Endpoints, Limits, News, PodValidator,
         pod::{PATH, Told},
         serve,
     },
@@ -14,7 +14,7 @@ use registrar_adapters::{
     kubernetes::{self, ClientError, EventPublisher, KubeSettings, bars_from_pods},
     listen::listen,
     spire::{Deadlines, MayBegin, SpireClient, SpireServer},
-    telemetry::{Health, LogFile, Metrics, metrics::OutcomeLabel},
+    telemetry::{Health, LogFile, Metrics},
 };
 use registrar_core::{
     admission::Response,
@@ -27,12 +27,12 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    driver::{Driver, nonce},
+    driver::Driver,
     election::Candidacy,
     intake::{Intake, LookUps},
     parts::{self, Heard},
     report::Reporter,
-    run::wire,
+    server::wire,
     signals::Signals,
 };
 
@@ -85,7 +85,7 @@ pub async fn run(
     let intake = front.open(&policy, metrics.clone(), LookUps::new(client));
     info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Answering reviews");
     let driver = Driver {
-        machine: Reconciler::new(policy, nonce()),
+        machine: Reconciler::new(policy, parts::nonce()),
         server,
         kube: None,
         watched: heard.watched,
@@ -198,28 +198,10 @@ impl Front {
             self.tls,
             endpoints,
             Limits::default(),
-            counted(metrics),
+            parts::counted(metrics),
             stopped,
         );
         Intake::new(asked, stop, tokio::spawn(serving), look_ups)
-    }
-}
-
-/// Counts the requests to a webhook.
-pub fn counted(metrics: Metrics) -> impl Fn(Outcome, Duration) + Send + Sync + 'static {
-    move |outcome, took| {
-        let outcome = outcome_word(outcome);
-        let label = OutcomeLabel { outcome };
-        metrics.admission_requests.get_or_create(&label).inc();
-        metrics.admission_seconds.observe(took.as_secs_f64());
-    }
-}
-
-fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Answered => "answered",
-        Outcome::Failed => "failed",
-        Outcome::Refused => "refused",
     }
 }
 

@@ -18,7 +18,7 @@ use registrar_core::{
 use tokio::sync::mpsc;
 
 use super::{Collected, Warning, definition_in_force, keep_others};
-use crate::{parts::kube_settings, progress::Progress, run::server};
+use crate::{parts::kube_settings, progress::Progress, server::server};
 
 /// Watch events on their way.
 const WATCH_QUEUE: usize = 1024;

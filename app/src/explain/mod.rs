@@ -20,7 +20,7 @@ use registrar_core::sync::Verdict;
 use crate::{
     cli::ExplainArgs,
     collect::policy_of,
-    plan::{HELD, configuration, finish},
+    command::{configuration, exit_code, finish},
     render::Paint,
 };
 use seen::Pod;
@@ -44,10 +44,7 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout());
     let printed = show::show(&mut out, Paint::of_standard_output(), &seen, &findings);
     finish(printed.and_then(|()| out.flush()))?;
-    Ok(match seen.own.verdict {
-        Verdict::Held(_) => ExitCode::from(HELD),
-        _ => ExitCode::SUCCESS,
-    })
+    Ok(exit_code(matches!(seen.own.verdict, Verdict::Held(_))))
 }
 
 fn pod_name<'a>(kind: &str, name: &'a str) -> anyhow::Result<(&'a str, &'a str)> {

@@ -21,7 +21,7 @@ use registrar_core::{
 use crate::{
     collect::{check_trust_domain, in_the_way, list_failed, server_failed},
     parts::kube_settings,
-    run::server,
+    server::server,
 };
 
 /// The pod that is asked for.

@@ -26,7 +26,7 @@ use registrar_core::{
 use crate::{
     cli::Output,
     collect,
-    plan::{HELD, finish},
+    command::{exit_code, finish},
     render::{self, Paint},
 };
 use resources::Resources;
@@ -127,10 +127,7 @@ pub fn compare(policy: Policy, sources: &[Source], output: Output) -> anyhow::Re
     if !troubles.is_empty() {
         bail!("the input could not be read to its end; the comparison is of what could be read");
     }
-    Ok(match plan.held.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(HELD),
-    })
+    Ok(exit_code(!plan.held.is_empty()))
 }
 
 /// The pods, with the labels and annotations that the resources read.
