@@ -59,7 +59,10 @@ impl<T: Shared> Interner<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::spiffe::SpiffeId;
 
     #[test]
     fn equal_strings_become_one() {
@@ -68,6 +71,48 @@ mod tests {
         interner.share(&mut a);
         interner.share(&mut b);
         assert!(Arc::ptr_eq(&a, &b));
+    }
+
+    #[test]
+    fn equal_ids_become_one_and_those_that_nobody_holds_are_swept_out() {
+        let id =
+            |n: usize| SpiffeId::parse(&format!("spiffe://example.org/{n}")).expect("a SPIFFE ID");
+        let mut interner = Interner::<SpiffeId>::default();
+        let (mut kept, mut equal) = (id(0), id(0));
+        interner.share(&mut kept);
+        assert!(kept == equal && !kept.is_same(&equal));
+        interner.share(&mut equal);
+        assert!(kept.is_same(&equal));
+        (0..10_000).for_each(|n| interner.share(&mut id(n)));
+        assert!(interner.values.len() <= FIRST_SWEEP);
+        assert!(interner.values.contains(&kept));
+    }
+
+    thread_local! {
+        static LOOKED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Always held, and counts how often that is asked.
+    #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+    struct Held(usize);
+
+    impl Shared for Held {
+        fn is_same(&self, _: &Self) -> bool {
+            true
+        }
+
+        fn holders(&self) -> usize {
+            LOOKED.set(LOOKED.get() + 1);
+            2
+        }
+    }
+
+    #[test]
+    fn sweeps_come_ever_more_seldom_when_everything_is_held() {
+        let mut interner = Interner::<Held>::default();
+        (0..100_000).for_each(|n| interner.share(&mut Held(n)));
+        let looked = LOOKED.get();
+        assert!((1024..200_000).contains(&looked), "{looked}");
     }
 
     #[test]

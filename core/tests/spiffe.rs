@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use registrar_core::{
     entry::{DnsName, EntryId},
-    spiffe::{SpiffeError, SpiffeId, TrustDomain, is_under, validate_path},
+    spiffe::{SpiffeError, SpiffeId, TrustDomain, is_segment, is_under, validate_path},
 };
 
 #[test]
@@ -56,6 +56,8 @@ fn a_trust_domain_is_never_repaired() {
         ("spiffe://example.org", Some("example.org")),
         ("spiffe://example.org/a/b", Some("example.org")),
         ("http://example.org", None),
+        ("", None),
+        ("example.org/a", None),
         ("spiffe://", None),
         ("spiffe://Example.org", None),
     ] {
@@ -77,6 +79,77 @@ fn an_id_has_at_most_255_bytes() {
         SpiffeId::parse(&format!("{longest}x")),
         Err(SpiffeError::TooLong(256))
     );
+}
+
+#[test]
+fn an_id_that_is_put_together_has_at_most_255_bytes_too_unless_the_server_stores_it_already() {
+    let td = TrustDomain::new("example.org").expect("legal");
+    let path = |bytes: usize| format!("/{}", "x".repeat(bytes - "spiffe://example.org/".len()));
+    let longest = SpiffeId::new(td.clone(), path(255)).expect("255 bytes");
+    assert_eq!((longest.len(), longest.is_empty()), (255, false));
+    let too_long = SpiffeId::new(td.clone(), path(256));
+    assert_eq!(too_long, Err(SpiffeError::TooLong(256)));
+    assert_eq!(longest.child("y"), Err(SpiffeError::TooLong(257)));
+    let stored = SpiffeId::stored(td.clone(), path(300)).expect("the server has it");
+    assert_eq!(SpiffeId::parse_unbounded(&stored.to_string()), Ok(stored));
+    for path in ["x", "/x/", "/..", "/x y"] {
+        assert!(SpiffeId::new(td.clone(), path).is_err(), "{path:?}");
+        assert!(SpiffeId::stored(td.clone(), path).is_err(), "{path:?}");
+    }
+}
+
+#[test]
+fn a_child_is_one_legal_segment_below() {
+    let id = SpiffeId::parse("spiffe://example.org/node").expect("an ID");
+    let child = id.child("a").expect("a segment");
+    assert_eq!(child.to_string(), "spiffe://example.org/node/a");
+    assert!(child.is_under(&id) && id.is_under(&id) && !id.is_under(&child));
+    let elsewhere = SpiffeId::parse("spiffe://example.com/node/a").expect("an ID");
+    assert!(!elsewhere.is_under(&id), "another trust domain");
+    for segment in ["", ".", "..", "a b"] {
+        assert!(id.child(segment).is_err(), "{segment:?}");
+    }
+}
+
+#[test]
+fn a_segment_is_what_can_stand_between_two_slashes() {
+    for (segment, legal) in [
+        ("a", true),
+        ("A.b_c-9", true),
+        ("...", true),
+        ("", false),
+        (".", false),
+        ("..", false),
+        ("a/b", false),
+        ("a b", false),
+        ("ä", false),
+    ] {
+        assert_eq!(is_segment(segment), legal, "{segment:?}");
+    }
+}
+
+#[test]
+fn ids_and_names_show_themselves() {
+    let id: SpiffeId = "spiffe://example.org/x".parse().expect("an ID");
+    assert_eq!(
+        format!("{id} {id:?}"),
+        "spiffe://example.org/x SpiffeId(spiffe://example.org/x)"
+    );
+    assert!("example.org/x".parse::<SpiffeId>().is_err());
+    let td: TrustDomain = "example.org".parse().expect("a name");
+    assert_eq!(
+        format!("{td} {td:?}"),
+        "example.org TrustDomain(example.org)"
+    );
+    assert_eq!((id.trust_domain(), id.path()), (&td, "/x"));
+    assert!("Example.org".parse::<TrustDomain>().is_err());
+    let id = EntryId::new("a.b").expect("an ID");
+    assert_eq!(
+        format!("{id} {id:?} {}", id.as_str()),
+        "a.b EntryId(a.b) a.b"
+    );
+    let name = DnsName::stored("A_b");
+    assert_eq!(format!("{name} {name:?} {}", name.as_str()), "A_b A_b A_b");
 }
 
 #[test]
