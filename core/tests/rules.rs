@@ -9,10 +9,10 @@ use registrar_core::{
         DnsPolicy, FEDERATES_WITH, IdentitySource, NamespaceRules, ParentForm, PodSelector, Policy,
     },
     rules::{
-        Bundles, Decision, Foreign, Ownership, PodLookups, SkipReason, Subject, classify,
-        decide_node, decide_pod,
+        Bundles, Decision, Foreign, Ownership, PodLookups, SkipReason, Subject, WhyDropped,
+        classify, decide_node, decide_pod, federation,
     },
-    spiffe::{SpiffeId, TrustDomain},
+    spiffe::{SpiffeError, SpiffeId, TrustDomain},
 };
 
 const KEY: &str = "spiffe.io/spiffe-id";
@@ -368,6 +368,50 @@ fn federation_takes_what_is_legal_allowed_and_known_and_tells_the_rest() {
     }
 }
 
+#[test]
+fn an_entry_federates_with_at_most_a_hundred_trust_domains_and_names_the_rest() {
+    let names: Vec<String> = (0..102).map(|n| format!("td-{n:03}")).collect();
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bundles = bundles(&known);
+    // Those that are in already are no more, wherever they are named again.
+    let annotation = names.join(",") + ",td-000";
+    let found = federation(&policy(), Some(&annotation), &bundles);
+    assert_eq!(found.with.len(), 100);
+    let dropped: Vec<&str> = found.dropped.iter().map(|d| &*d.written).collect();
+    assert_eq!(dropped, ["\"td-100\"", "\"td-101\""]);
+    assert!(found.dropped.iter().all(|d| d.why == WhyDropped::TooMany));
+}
+
+#[test]
+fn of_thousands_of_bad_trust_domains_a_hundred_are_named_each_once() {
+    let bad: Vec<String> = (0..1000).map(|n| format!("BAD-{n}")).collect();
+    let annotation = format!("BAD-0,{}", bad.join(","));
+    let found = federation(&policy(), Some(&annotation), &Bundles::default());
+    assert_eq!((found.with.len(), found.dropped.len()), (0, 100));
+    assert_eq!(found.dropped[1].written, "\"BAD-1\"");
+}
+
+#[test]
+fn a_trust_domain_of_more_than_255_bytes_is_none() {
+    let (longest, too_long) = ("x".repeat(255), "x".repeat(256));
+    let annotation = format!("{longest},{too_long}");
+    let found = federation(&policy(), Some(&annotation), &Bundles::default());
+    assert_eq!(found.with.len(), 1);
+    let why: Vec<_> = found.dropped.iter().map(|d| d.why.clone()).collect();
+    assert_eq!(why, [WhyDropped::Illegal(SpiffeError::TooLong(256))]);
+}
+
+#[test]
+fn a_bundle_that_the_server_refused_is_not_there_and_without_a_list_all_others_may_be_tried() {
+    let td = |name: &str| TrustDomain::new(name).expect("legal");
+    let mut bundles = bundles(&["example.io"]);
+    assert!(bundles.has(&td("example.io")) && !bundles.has(&td("example.net")));
+    bundles.missing.insert(td("example.io"));
+    assert!(!bundles.has(&td("example.io")));
+    bundles.known = None;
+    assert!(!bundles.has(&td("example.io")) && bundles.has(&td("example.net")));
+}
+
 fn slice(
     service: Option<&str>,
     address: &str,
@@ -458,6 +502,20 @@ fn a_host_name_replaces_the_address_and_the_pods_name() {
     assert_eq!(found.len(), 2 + 8);
     assert!(found.contains(&"db-0.db.bar.svc".to_owned()), "{found:?}");
     assert!(!found.iter().any(|n| n.starts_with("foo.db")), "{found:?}");
+}
+
+#[test]
+fn a_host_name_that_is_empty_or_dotted_is_none() {
+    for hostname in ["", "db.0"] {
+        let slices = [slice(Some("db"), "1.2.3.4", Some(hostname), "foo")];
+        let found = names_of(&with_ip("foo", &["1.2.3.4"]), &slices);
+        assert_eq!(found.len(), 2 + 12, "{hostname:?}: {found:?}");
+        assert!(found.contains(&"foo.db.bar.svc".to_owned()), "{found:?}");
+        assert!(
+            found.contains(&"1-2-3-4.db.bar.svc".to_owned()),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use registrar_core::{
     cluster::{Metadata, NodeSnapshot, SpiffeIdSnapshot, SpiffeIdSpec, SpiffeIdStatus, Uid},
-    entry::Entry,
+    entry::{Entry, Selector, Selectors},
     policy::Policy,
-    rules::{Bundles, Decision, Note, decide_node, decide_spiffe_id, spec_of},
+    rules::{Bundles, Decision, DroppedName, Note, decide_node, decide_spiffe_id, spec_of},
+    spiffe::SpiffeId,
 };
 
 fn policy() -> Policy {
@@ -166,4 +167,66 @@ fn a_bad_name_or_trust_domain_is_left_out_and_the_entry_made() {
     let domains: Vec<&str> = entry.federates_with.iter().map(|td| td.as_str()).collect();
     assert_eq!(domains, ["other.test"]);
     assert_eq!(notes.len(), 4, "{notes:?}");
+}
+
+#[test]
+fn of_too_many_names_a_hundred_stay_and_of_too_many_bad_ones_a_hundred_are_named() {
+    let names = |count: usize, prefix: &str| -> Vec<Arc<str>> {
+        (0..count).map(|n| format!("{prefix}{n}").into()).collect()
+    };
+    let dropped = |dns_names: Vec<Arc<str>>| {
+        let spec = SpiffeIdSpec {
+            dns_names,
+            ..plain()
+        };
+        let decision = decide_spiffe_id(&policy(), &resource(spec), &Bundles::default());
+        let (entry, notes) = registered(decision);
+        (entry.dns_names.len(), notes)
+    };
+    assert_eq!(dropped(names(100, "n")), (100, vec![]));
+    let too_many = Note::Name(DroppedName::TooMany(3));
+    assert_eq!(
+        dropped([names(103, "n"), names(5, "n")].concat()),
+        (100, vec![too_many])
+    );
+    let (made, notes) = dropped(names(150, "-"));
+    assert_eq!((made, notes.len()), (0, 100));
+}
+
+#[test]
+fn the_spiffe_id_of_a_pod_asks_for_the_entry_of_the_pod() {
+    let selectors = [
+        "pod-uid:u",
+        "ns:apps",
+        "node-name:n1",
+        "pod-name:db",
+        "sa:blog",
+        "container-name:x",
+    ];
+    let id = |path: &str| SpiffeId::parse(&format!("spiffe://example.org{path}")).expect("legal");
+    let selectors = Selectors::new(selectors.map(|s| Selector::new("k8s", s)));
+    let entry = Entry::new(id("/blog"), id("/nodes/demo"), selectors);
+    let spec = spec_of(&entry);
+    let selector = &spec.selector;
+    let some = |text: &str| Some(Arc::from(text));
+    assert_eq!(
+        (&selector.pod_uid, &selector.namespace),
+        (&some("u"), &some("apps"))
+    );
+    assert_eq!(
+        (&selector.node_name, &selector.pod_name),
+        (&some("n1"), &some("db"))
+    );
+    assert_eq!(selector.service_account, some("blog"));
+    assert_eq!(
+        selector.arbitrary.iter().map(|a| &**a).collect::<Vec<_>>(),
+        ["container-name:x"]
+    );
+    let decision = decide_spiffe_id(&policy(), &resource(spec), &Bundles::default());
+    let (asked, _) = registered(decision);
+    assert!(asked.selectors.same_set(&entry.selectors), "{asked:#?}");
+    assert_eq!(
+        (&asked.spiffe_id, &asked.parent_id),
+        (&entry.spiffe_id, &entry.parent_id)
+    );
 }
