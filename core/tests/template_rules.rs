@@ -144,6 +144,12 @@ fn a_mirror_pod_is_skipped_where_the_template_reads_the_service_account() {
         path("{{.Pod.Name}}", None, &mirror).as_deref(),
         Ok("/test-pod")
     );
+    let mut empty = mirror.clone();
+    empty.service_account = Some("".into());
+    assert_eq!(path("sa/{{.Pod.ServiceAccount}}", None, &empty), skipped);
+    empty.service_account = Some("blog".into());
+    let found = path("sa/{{.Pod.ServiceAccount}}", None, &empty);
+    assert_eq!(found.as_deref(), Ok("/sa/blog"));
     let mut plain = mirror;
     plain.mirror = false;
     let held = path("sa/{{.Pod.ServiceAccount}}", None, &plain);
