@@ -303,8 +303,10 @@ fn who_resigns_in_doubt_reads_whether_the_lease_is_ours_before_it_is_over() {
     assert_eq!(rig.told(), [], "a write without an answer is no lead");
     rig.silent = false;
     rig.election.resign();
+    rig.asked.clear();
     rig.run(seconds(5));
     assert!(rig.over);
+    assert!(rig.asked.iter().all(|(_, r)| *r != Request::ReadOldLocks));
     assert_eq!(rig.lease.as_ref().map(|(_, r)| &*r.holder), Some(""));
     assert_eq!(rig.told(), []);
 }
@@ -343,9 +345,10 @@ fn who_cannot_renew_stops_at_its_deadline() {
     // A late answer counts from when its write was sent.
     let renewed = record(ME, "late");
     let late = Answer::Written(Ok(("9".into(), renewed)));
-    rig.now = begun + seconds(13);
+    rig.now = begun + seconds(12);
     rig.step(Some(late));
     assert!(!rig.election.leads(rig.now), "it says nothing of now");
+    assert_eq!(rig.told(), [News::Stopped(Why::Expired)]);
 }
 
 #[test]

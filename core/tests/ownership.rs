@@ -1,10 +1,10 @@
 //! Whose a stored entry is, by table, for each kind of node entry; and whom entries under other roots are about.
 
 use registrar_core::{
-    cluster::Uid,
+    cluster::{PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
-    policy::{NodePolicy, Policy},
-    rules::{Foreign, FormerRoot, FormerRootError, Ownership, Subject, classify},
+    policy::{NodePolicy, PodSelector, Policy},
+    rules::{Foreign, FormerRoot, FormerRootError, Ownership, Subject, classify, subject_of_pod},
     spiffe::SpiffeId,
 };
 
@@ -236,6 +236,44 @@ fn the_selectors_of_a_pods_entry_name_one_pod_and_say_nothing_twice() {
     ] {
         assert_eq!(
             ours(&policy, &entry("/x", &n1, selectors)),
+            expected,
+            "{selectors:?}"
+        );
+    }
+}
+
+#[test]
+fn a_pod_goes_by_its_name_only_where_both_namespace_and_name_are_selected() {
+    use PodSelector::{Namespace, PodName, PodUid};
+    let snapshot = PodSnapshot {
+        namespace: "apps".into(),
+        name: "db".into(),
+        uid: Uid::new("u"),
+        node_name: None,
+        service_account: None,
+        hostname: None,
+        labels: Default::default(),
+        annotations: Default::default(),
+        pod_ips: Box::new([]),
+        mirror: false,
+        terminating: false,
+        finished: false,
+    };
+    let mut policy = Policy::reconcile("example.org", "demo", "registrar").expect("legal names");
+    for (selectors, by_name) in [
+        (&[Namespace, PodName][..], true),
+        (&[PodUid, Namespace, PodName], true),
+        (&[PodUid, Namespace], false),
+        (&[PodUid, PodName], false),
+        (&[PodUid], false),
+    ] {
+        policy.pods.selectors = selectors.into();
+        let expected = match by_name {
+            true => pod(),
+            false => Subject::PodUid(Uid::new("u")),
+        };
+        assert_eq!(
+            subject_of_pod(&policy, &snapshot),
             expected,
             "{selectors:?}"
         );

@@ -71,6 +71,10 @@ fn the_originals_checks_are_made_in_its_order_and_with_its_texts() {
             parent,
         ),
         (
+            with(|s| s.parent_id = "spiffe://example.org:80/x".into()),
+            parent,
+        ),
+        (
             with(|s| s.parent_id = "SPIFFE://example.org/x".into()),
             parent,
         ),

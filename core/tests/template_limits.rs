@@ -39,6 +39,28 @@ fn what_is_no_template_is_said_in_words() {
     for (text, message) in [
         ("{{$x : 1}}", "expected :="),
         ("{{.5}}", "only whole numbers are supported"),
+        ("{{1e3}}", "only whole numbers are supported"),
+        ("{{+_1}}", "bad number syntax"),
+        ("{{\"a\nb\"}}", "unterminated quoted string"),
+        ("{{\"a}}", "unterminated quoted string"),
+        ("{{'a}}", "unterminated character constant"),
+        ("{{'ab'}}", "malformed character constant"),
+        ("{{\"\\q\"}}", "invalid escape in a string"),
+        ("{{1 | 2}}", "non executable command in pipeline stage 2"),
+        ("{{1 | .}}", "non executable command in pipeline stage 2"),
+        (
+            "{{1 | print | \"a\"}}",
+            "non executable command in pipeline stage 3",
+        ),
+        ("{{1 | .Pod.Name}}", "can't give argument to non-function"),
+        (
+            "{{range $a, $b, $c := 3}}{{end}}",
+            "too many declarations in",
+        ),
+        ("{{call 1}}", "function \"call\" is not supported"),
+        ("{{1 , 2}}", "unexpected \",\" in"),
+        ("{{print )}}", "unexpected right paren"),
+        ("{{define 1}}{{end}}", "the number 1"),
         ("{{#}}", "unexpected character '#' in action"),
         ("{{.Pod.Name\"x\"}}", "bad character '\"'"),
         ("{{.Pod.Name#}}", "bad character '#'"),
@@ -97,6 +119,7 @@ fn what_only_the_values_show_is_an_error_when_the_template_is_rendered() {
         ("{{slice .Pod.Name 6}}", "index out of range: 6"),
         ("{{slice .Pod.Name 3 2}}", "invalid slice index: 3 > 2"),
         ("{{slice \"ä\" 1}}", "cuts a character in two"),
+        ("{{or .Pod 1}}", "cannot be printed"),
     ] {
         assert!(parse(text).is_ok(), "{text}");
         let error = render(text).expect_err(text);
@@ -106,8 +129,23 @@ fn what_only_the_values_show_is_an_error_when_the_template_is_rendered() {
 
 #[test]
 fn a_template_that_is_never_called_may_have_any_dot() {
-    let text = "{{define \"x\"}}{{.Whatever.There}}{{range .}}{{.}}{{end}}{{end}}ok";
+    let text = "{{define \"x\"}}{{.Whatever.There}}{{range .}}{{printf \"%d\" .}}{{end}}{{end}}ok";
     assert_eq!(render(text).as_deref(), Ok("ok"));
+}
+
+#[test]
+fn escapes_and_numbers_are_gos() {
+    for (text, expected) in [
+        (r#"{{"\a\b\f\n\r\t\v\\\""}}"#, "\x07\x08\x0c\n\r\t\x0b\\\""),
+        (r#"{{"\x41\101\060\u00e9\U0001F600"}}"#, "AA0é😀"),
+        (
+            "{{0x1e}} {{0x_1f}} {{0b11}} {{0o17}} {{017}} {{1_000}}",
+            "30 31 3 15 15 1000",
+        ),
+        ("{{'a'}} {{-5}} {{+5}} {{`raw\\n`}}", "97 -5 5 raw\\n"),
+    ] {
+        assert_eq!(render(text).as_deref(), Ok(expected), "{text}");
+    }
 }
 
 #[test]
@@ -148,6 +186,9 @@ fn a_template_may_have_sixteen_kib_and_make_four() {
         |bytes: usize| format!("{{{{len (print \"{}\" \"abcd\")}}}}", "x".repeat(bytes - 4));
     assert_eq!(render(&inner(MAX_OUTPUT)).as_deref(), Ok("4096"));
     assert_eq!(render(&inner(MAX_OUTPUT + 1)), too_long);
+    let printed = |bytes: usize| format!("{{{{len (printf \"%s\" \"{}\")}}}}", "x".repeat(bytes));
+    assert_eq!(render(&printed(MAX_OUTPUT)).as_deref(), Ok("4096"));
+    assert_eq!(render(&printed(MAX_OUTPUT + 1)), too_long);
 }
 
 #[test]

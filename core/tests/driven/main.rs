@@ -1,0 +1,5 @@
+//! The machine between both of its servers, driven as a program drives it.
+
+mod resources;
+mod sleeper;
+mod waking;

@@ -1,0 +1,178 @@
+//! A machine before servers that answer at once, driven only when it asked for it or something happened.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use registrar_core::{
+    cluster::{Kind, NodeSnapshot, Object, PodSnapshot, Uid},
+    policy::Policy,
+    ports::{Failure, FailureClass, KubeAnswer, KubeCall, Outcome, SpireAnswer, SpireCall},
+    sync::{Event, Fact, LookUp, Reconciler, ReviewId},
+    testing::{ModelApi, ModelServer},
+};
+
+pub fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub fn pod(n: usize) -> PodSnapshot {
+    PodSnapshot {
+        namespace: "apps".into(),
+        name: format!("pod-{n}").into(),
+        uid: Uid::new(format!("uid-{n}")),
+        node_name: Some("n1".into()),
+        service_account: Some("blog".into()),
+        hostname: None,
+        labels: Default::default(),
+        annotations: Default::default(),
+        pod_ips: Box::new([]),
+        mirror: false,
+        terminating: false,
+        finished: false,
+    }
+}
+
+pub fn reconcile() -> Policy {
+    Policy::reconcile("example.org", "demo", "registrar").expect("legal names")
+}
+
+/// A machine before servers that answer at once, driven only when it asked for it or something happened.
+pub struct Sleeper {
+    pub machine: Reconciler,
+    pub server: ModelServer,
+    pub api: ModelApi,
+    pub now: Duration,
+    pub wake_at: Option<Duration>,
+    /// Whether the server does not answer.
+    pub away: bool,
+    /// Creates of entries with this selector are refused.
+    pub refused: Option<&'static str>,
+    pub steps: usize,
+    /// What the Kubernetes API answers to every write, if it does not do it.
+    pub kube_failure: Option<Failure>,
+    pub kube_writes: Vec<KubeCall>,
+    pub facts: Vec<Fact>,
+    pub answers: BTreeMap<ReviewId, Result<(), Arc<str>>>,
+}
+
+impl Sleeper {
+    pub fn new(policy: Policy) -> Self {
+        let mut api = ModelApi::default();
+        api.install();
+        Self {
+            machine: Reconciler::new(policy, 7),
+            server: ModelServer::default(),
+            api,
+            now: seconds(50),
+            wake_at: None,
+            away: false,
+            refused: None,
+            steps: 0,
+            kube_failure: None,
+            kube_writes: Vec::new(),
+            facts: Vec::new(),
+            answers: BTreeMap::new(),
+        }
+    }
+
+    pub fn started(policy: Policy, pods: usize) -> Self {
+        let mut sleeper = Self::new(policy);
+        sleeper.start(pods);
+        sleeper
+    }
+
+    pub fn start(&mut self, pods: usize) {
+        self.tell(vec![Event::Leading(true), Event::Answering]);
+        let node = NodeSnapshot {
+            name: "n1".into(),
+            uid: Uid::new("node-uid"),
+            annotations: Default::default(),
+        };
+        self.list(Kind::Node, [Object::Node(node)]);
+        self.list(Kind::SpiffeId, []);
+        self.list(Kind::Pod, (0..pods).map(|n| Object::Pod(pod(n))));
+    }
+
+    pub fn list(&mut self, kind: Kind, objects: impl IntoIterator<Item = Object>) {
+        let mut events = vec![Event::RelistBegan(kind)];
+        events.extend(objects.into_iter().map(Event::Listed));
+        events.push(Event::RelistDone(kind));
+        self.tell(events);
+    }
+
+    fn reply(&mut self, call: &SpireCall) -> Result<SpireAnswer, Failure> {
+        let failure = |why| Failure::new(FailureClass::Retry, why);
+        if self.away {
+            return Err(failure("connection refused"));
+        }
+        let mut answer = self.server.perform(call, usize::MAX);
+        if let (SpireCall::Create { entries }, SpireAnswer::Written(outcomes)) = (call, &mut answer)
+        {
+            for ((id, entry), outcome) in entries.iter().zip(outcomes) {
+                if entry
+                    .selectors
+                    .iter()
+                    .any(|s| Some(s.value) == self.refused)
+                {
+                    self.server.remove(id);
+                    *outcome = Outcome::Refused(failure("database is locked"));
+                }
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Something happened; everything that it leads to is done at once.
+    pub fn tell(&mut self, mut events: Vec<Event>) {
+        loop {
+            let step = self.machine.step(self.now, events);
+            self.steps += 1;
+            assert!(self.steps < 100_000, "it turns in circles");
+            self.wake_at = step.wake_at;
+            self.facts.extend(step.facts);
+            self.answers.extend(step.answers);
+            events = Vec::new();
+            for (id, call) in step.calls {
+                events.push(Event::Replied(id, self.reply(&call)));
+            }
+            for (id, call) in step.kube_calls {
+                if call.is_write() {
+                    self.kube_writes.push(call.clone());
+                }
+                let reply = match &self.kube_failure {
+                    Some(failure) if call.is_write() => Err(failure.clone()),
+                    _ => self.api.perform(&call),
+                };
+                let seen = match &reply {
+                    Ok(KubeAnswer::Written(object)) => Some(object.clone()),
+                    _ => None,
+                };
+                events.push(Event::KubeReplied(id, reply));
+                events.extend(seen.map(|o| Event::Applied(Object::SpiffeId(o))));
+            }
+            for key in step.look_ups {
+                events.push(Event::LookedUp(key, LookUp::Absent));
+            }
+            if events.is_empty() {
+                return;
+            }
+        }
+    }
+
+    pub fn sleep(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.wake_at.filter(|at| *at <= end) {
+            assert!(at > self.now, "it wants to be woken at once: {at:?}");
+            self.now = at;
+            self.tell(Vec::new());
+        }
+        self.now = end;
+    }
+
+    pub fn registered(&self, n: usize) -> bool {
+        let (by_name, by_uid) = (format!("pod-name:pod-{n}"), format!("pod-uid:uid-{n}"));
+        self.server.entries().any(|e| {
+            let mut selectors = e.selectors.iter();
+            selectors.any(|s| s.value == by_name || s.value == by_uid)
+        })
+    }
+}
