@@ -9,11 +9,12 @@ use std::{cell::RefCell, env, time::Duration};
 use CrdAction::*;
 use proptest::{
     prelude::*,
+    strategy::ValueTree,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 use registrar_core::{
     policy::{IdentitySource, MaxDeletes, Policy},
-    testing::{CrdAction, CrdWorld, Fault, Identity, Seen},
+    testing::{CrdAction, CrdDefect, CrdProperty, CrdWorld, Fault, Identity, Seen},
 };
 
 fn policy() -> Policy {
@@ -60,22 +61,76 @@ fn action() -> impl Strategy<Value = CrdAction> {
         2 => any::<bool>().prop_map(Kill),
         1 => any::<u8>().prop_map(Vandal),
         1 => any::<bool>().prop_map(Operator),
+        1 => any::<bool>().prop_map(Refuse),
+        1 => any::<bool>().prop_map(Lead),
         6 => (0..40u8).prop_map(Wait),
     ]
 }
 
-fn play(history: &[CrdAction]) -> (Seen, Result<(), String>) {
-    let mut world = CrdWorld::new(policy());
+/// The policies under which histories run.
+fn policies() -> [(&'static str, Policy); 2] {
+    [("any number of deletes", policy()), (CAUTIOUS, cautious())]
+}
+
+const CAUTIOUS: &str = "no delete that was not seen to end";
+
+fn cautious() -> Policy {
+    let mut policy = policy();
+    policy.max_deletes = MaxDeletes::Count(0);
+    policy
+}
+
+fn play(
+    policy: &Policy,
+    history: &[CrdAction],
+    defect: Option<CrdDefect>,
+) -> (Seen, Result<(), String>) {
+    let mut world = CrdWorld::new(policy.clone(), defect);
     for action in history {
         world.act(*action);
     }
     let settled = world.settle();
-    let differences = world.differences();
-    let result = settled.and_then(|()| match differences.is_empty() {
+    let mut violations = world.differences();
+    violations.extend(settled.err());
+    let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    let result = match lines.is_empty() {
         true => Ok(()),
-        false => Err(differences.join("\n")),
-    });
+        false => Err(lines.join("\n")),
+    };
     (world.seen, result)
+}
+
+/// Plays generated histories until one fails; the failing one, made small, is in the message and replays as printed.
+fn histories(
+    policy: &Policy,
+    defect: Option<CrdDefect>,
+    cases: u32,
+    fresh: bool,
+) -> (Seen, Result<(), String>) {
+    let seen = RefCell::new(Seen::default());
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = match fresh {
+        true => TestRunner::new(config),
+        false => {
+            let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+            TestRunner::new_with_rng(config, rng)
+        }
+    };
+    let longest = if fresh { 250 } else { 100 };
+    let result = runner.run(&prop::collection::vec(action(), 1..longest), |history| {
+        let (occurred, result) = play(policy, &history, defect);
+        seen.borrow_mut().add(&occurred);
+        result.map_err(TestCaseError::fail)
+    });
+    let result = result.map_err(|error| match error {
+        TestError::Fail(why, history) => format!("{why}\nhistory: {history:?}"),
+        TestError::Abort(why) => why.to_string(),
+    });
+    (seen.into_inner(), result)
 }
 
 #[test]
@@ -84,44 +139,88 @@ fn whatever_happens_spiffe_ids_and_entries_are_right_in_the_end() {
     // searches n fresh ones.
     let asked: Option<u32> = env::var("HISTORIES").ok().and_then(|n| n.parse().ok());
     let cases = asked.unwrap_or(150);
-    let seen = RefCell::new(Seen::default());
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let mut runner = match asked {
-        Some(_) => TestRunner::new(config),
-        None => {
-            let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-            TestRunner::new_with_rng(config, rng)
-        }
-    };
-    let result = runner.run(&prop::collection::vec(action(), 1..100), |history| {
-        let (occurred, result) = play(&history);
-        seen.borrow_mut().add(&occurred);
-        result.map_err(TestCaseError::fail)
-    });
-    if let Err(error) = result {
-        match error {
-            TestError::Fail(why, history) => panic!("{why}\nhistory: {history:?}"),
-            TestError::Abort(why) => panic!("{why}"),
+    for (name, policy) in policies() {
+        let (seen, result) = histories(&policy, None, cases, asked.is_some());
+        println!(
+            "{name}: {cases} histories, in which occurred: {:#?}",
+            seen.0
+        );
+        result.unwrap_or_else(|why| panic!("{name}: {why}"));
+        let of_breaker = ["breaker trip", "breaker confirmed"];
+        let of_breaker = of_breaker.into_iter().filter(|_| name == CAUTIOUS);
+        let needed = [
+            "apply",
+            "write_status",
+            "set_finalizers",
+            "kill",
+            "definition deleted",
+            "definition installed",
+            "Refused",
+            "RequestLost",
+            "ReplyLost",
+            "hold",
+            "status forged",
+            "lead lost",
+            "lead taken",
+            "refusal",
+        ];
+        for needed in needed.into_iter().chain(of_breaker) {
+            assert!(seen.0.contains_key(needed), "{needed} never occurred");
         }
     }
-    let seen = seen.into_inner();
-    println!("{cases} histories, in which occurred: {:#?}", seen.0);
-    for needed in [
-        "apply",
-        "write_status",
-        "set_finalizers",
-        "kill",
-        "definition deleted",
-        "definition installed",
-        "ReplyLost",
-        "hold",
-        "status forged",
-    ] {
-        assert!(seen.0.contains_key(needed), "{needed} never occurred");
+}
+
+/// Each property can fail: with a deliberate defect, some history shows just that property broken.
+#[test]
+fn every_property_catches_its_deliberate_defect() {
+    use CrdDefect as Defect;
+    use CrdProperty as Property;
+    let defects = [
+        (Property::WritesOnlyWhileLeading, Defect::LeadsAlways),
+        (Property::NothingForeignIsTouched, Defect::TouchesForeign),
+        (
+            Property::NoEntryGoesWithTheDefinition,
+            Defect::MissesTheEndOfTheDefinition,
+        ),
+        (
+            Property::AFinalizerLeavesAfterItsEntry,
+            Defect::LosesDeletes,
+        ),
+        (
+            Property::ALivingOneKeepsItsRightEntry,
+            Defect::DeletesOneMore,
+        ),
+        (Property::TheBreakerHolds, Defect::IgnoresTheBreaker),
+        (Property::ItComesToRest, Defect::WritesAtRest),
+        (Property::NoFinalizerIsLeft, Defect::LosesFinalizers),
+        (Property::SpiffeIdsAreRight, Defect::LosesWakeUp),
+        (Property::NoEntryIsMissing, Defect::LosesStatuses),
+        (Property::NoEntryIsNobodys, Defect::HidesOrphans),
+        (Property::NoEntryIsThereTwice, Defect::MakesTwins),
+    ];
+    for (property, defect) in defects {
+        let policy = match property {
+            Property::TheBreakerHolds => cautious(),
+            _ => policy(),
+        };
+        // A history may break several properties; this one must be among those that some history breaks.
+        let mut runner = TestRunner::new_with_rng(
+            Config::default(),
+            TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+        );
+        let any_history = prop::collection::vec(action(), 1..100);
+        let caught = (0..1_000).any(|_| {
+            let history = any_history.new_tree(&mut runner).expect("a history");
+            let (_, result) = play(&policy, &history.current(), Some(defect));
+            result.is_err_and(|why| {
+                let broken = format!("{property:?}: ");
+                why.lines().any(|line| line.starts_with(&broken))
+            })
+        });
+        assert!(
+            caught,
+            "{property:?} does not notice {defect:?} in 1000 histories"
+        );
     }
 }
 
@@ -136,7 +235,7 @@ fn pod(name: u8, identity: Identity) -> CrdAction {
 }
 
 fn replay(history: &[CrdAction]) {
-    if let (_, Err(why)) = play(history) {
+    if let (_, Err(why)) = play(&policy(), history, None) {
         panic!("{why}");
     }
 }
@@ -387,7 +486,7 @@ fn a_spiffe_id_whose_change_is_refused_keeps_what_it_had() {
     let mut history = vec![Hand(0, 0), See(4)];
     history.extend([Answer(0, Fault::None), See(4)].repeat(12));
     history.extend([Refuse(true), Hand(0, 1), See(4)]);
-    let mut world = CrdWorld::new(policy());
+    let mut world = CrdWorld::new(policy(), None);
     history.iter().for_each(|action| world.act(*action));
     let before = world.entries();
     world.settle().expect("it rests");
@@ -530,10 +629,99 @@ fn what_one_with_a_forged_status_inherited_goes_with_it() {
     ];
     replay(&history);
     history.push(Delete(0));
-    let mut world = CrdWorld::new(policy());
+    let mut world = CrdWorld::new(policy(), None);
     history.iter().for_each(|action| world.act(*action));
     world.settle().expect("it rests");
     assert!(world.differences().is_empty(), "{:?}", world.differences());
     let ids: Vec<String> = world.entries().iter().map(|e| e.id.to_string()).collect();
     assert_eq!(ids, ["operator"]);
+}
+
+/// One changes what it asks for to what another has that goes, and is invalid before the server has only one such entry.
+#[test]
+fn an_invalid_spiffe_id_keeps_one_entry_and_not_one_more_that_became_the_same() {
+    let ok = |n| Answer(n, Fault::None);
+    let none = || pod(0, Identity::None);
+    replay(&[
+        Delete(0),
+        ok(14),
+        ok(0),
+        pod(1, Identity::Legal(0)),
+        none(),
+        Hand(0, 1),
+        ok(0),
+        Hand(2, 0),
+        See(1),
+        pod(0, Identity::Legal(0)),
+        ok(116),
+        Relist,
+        See(2),
+        Kill(true),
+        ok(54),
+        Operator(false),
+        ok(35),
+        ok(0),
+        Hand(2, 1),
+        Delete(144),
+        See(2),
+        ok(19),
+        Hand(2, 3),
+        ok(10),
+        none(),
+        none(),
+        ok(228),
+        ok(0),
+        ok(190),
+    ]);
+}
+
+/// Lets what happens be seen and answered.
+fn calmly(history: &mut Vec<CrdAction>) {
+    history.push(See(4));
+    history.extend([Answer(0, Fault::None), See(4)].repeat(12));
+}
+
+/// While the process is away, one takes over what another asked for, and that one asks for something else. Its status names
+/// what it had, by our own hand.
+#[test]
+fn a_status_that_we_wrote_for_a_former_spec_is_not_held_against_a_spiffe_id() {
+    let mut history = vec![Hand(0, 0)];
+    calmly(&mut history);
+    history.push(Hand(1, 1));
+    calmly(&mut history);
+    history.extend([Hand(0, 1), Hand(1, 2), Kill(false)]);
+    replay(&history);
+}
+
+/// What an invalid one keeps goes to one that may have it; later the invalid one asks for something else.
+#[test]
+fn an_invalid_spiffe_id_does_not_go_on_naming_what_another_has_by_now() {
+    let mut history = vec![Hand(0, 0), Hand(1, 1)];
+    calmly(&mut history);
+    history.push(Hand(1, 3));
+    calmly(&mut history);
+    history.push(Hand(0, 1));
+    calmly(&mut history);
+    history.push(Hand(1, 2));
+    replay(&history);
+}
+
+/// An older one gives up what a younger asks for as well: that one must not be without it for a moment.
+#[test]
+fn what_one_gives_up_goes_to_one_that_asks_for_it_without_a_gap() {
+    let mut history = vec![Hand(0, 0), Hand(1, 0)];
+    calmly(&mut history);
+    let mut world = CrdWorld::new(policy(), None);
+    history.iter().for_each(|action| world.act(*action));
+    let before = world.entries();
+    world.act(Hand(0, 2));
+    world.settle().expect("it rests");
+    assert_eq!(world.differences(), []);
+    let after = world.entries();
+    for entry in before {
+        assert!(
+            after.contains(&entry),
+            "{entry:?} stays as it is: {after:?}"
+        );
+    }
 }

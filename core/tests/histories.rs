@@ -301,6 +301,63 @@ fn an_entry_stays_the_former_pods_until_an_update_of_it_arrives() {
     result.unwrap_or_else(|why| panic!("{why}"));
 }
 
+/// Found by a history: a list shows that an update of which no answer came arrived, for the new pod; what someone makes of the
+/// entry before it is read once more does not change whose it is.
+#[test]
+fn an_entry_is_the_new_pods_as_soon_as_a_list_shows_that_its_update_arrived() {
+    use Identity::{Illegal, Legal, None as Nothing};
+    let pod = |name, node, identity, federates| Action::Pod {
+        name,
+        node,
+        identity,
+        federates,
+        again: false,
+    };
+    let answer = Action::Answer(0, Fault::None);
+    let history = [
+        Action::DeleteNode(0),
+        Action::Wait(33),
+        Action::DeleteNode(0),
+        Action::Node(0),
+        pod(0, None, Nothing, None),
+        pod(1, None, Nothing, None),
+        Action::Wait(14),
+        Action::Node(1),
+        Action::See(1),
+        Action::Wait(17),
+        pod(3, Some(0), Legal(0), None),
+        Action::See(1),
+        pod(0, Some(0), Legal(0), None),
+        Action::See(1),
+        answer,
+        answer,
+        Action::See(3),
+        Action::DeletePod(3),
+        pod(0, None, Illegal, None),
+        pod(3, Some(0), Legal(0), Some(0)),
+        answer,
+        pod(1, Some(0), Legal(0), None),
+        Action::Wait(14),
+        answer,
+        Action::Wait(22),
+        Action::See(1),
+        Action::See(3),
+        Action::Answer(81, Fault::Refused),
+        answer,
+        Action::Lead(false),
+        Action::Answer(20, Fault::None),
+        Action::Copyist(62),
+        Action::Lead(false),
+        Action::Answer(130, Fault::ReplyLost),
+        answer,
+        pod(0, None, Nothing, None),
+        Action::Forger(5),
+        pod(3, None, Illegal, None),
+    ];
+    let (_, result) = play(&policy(), &history, None);
+    result.unwrap_or_else(|why| panic!("{why}"));
+}
+
 /// One step may find a review overdue and its pod not expected any more: when calls fail, nothing else may wake us between.
 #[test]
 fn a_review_that_ran_out_of_time_is_not_granted_because_its_pod_is_not_expected_any_more() {

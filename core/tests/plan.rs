@@ -204,14 +204,15 @@ fn what_is_rehearsed_in_crd_mode_is_what_happens() {
     };
     let result =
         TestRunner::new(config).run(&prop::collection::vec(crd_action(), 1..60), |history| {
-            let mut world = CrdWorld::new(policy.clone());
+            let mut world = CrdWorld::new(policy.clone(), None);
             for action in &history {
                 world.act(*action);
             }
             world.calm();
             let (plan, before) = (world.plan(), world.stored());
             let mut resources = world.resources();
-            world.settle().map_err(TestCaseError::fail)?;
+            let settled = world.settle().map_err(|why| why.to_string());
+            settled.map_err(TestCaseError::fail)?;
             compare(&plan, &before, &world.stored()).map_err(TestCaseError::fail)?;
             for (name, change) in &plan.resources {
                 let name = format!("{}/{}", name.namespace, name.name);

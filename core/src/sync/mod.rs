@@ -6,6 +6,7 @@
 //! changed; nothing walks over all pods but a change of what all depend on.
 
 mod act;
+mod aside;
 mod breaker;
 mod definition;
 mod endings;

@@ -8,13 +8,12 @@ use super::{
     gate::back_off,
     plan::Operation,
     queue::{Attempt, Urgency},
-    resources::resource_of,
 };
 use crate::{
     cluster::Uid,
     entry::{EntryId, RegisteredEntry},
     ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireReply},
-    rules::{Ownership, Subject, Tuple},
+    rules::{Ownership, Subject},
     spiffe::TrustDomain,
 };
 
@@ -348,26 +347,6 @@ impl Reconciler {
         }
     }
 
-    /// Whether an entry belongs to a SpiffeID for which nothing is done, because it became invalid, or asks for another entry
-    /// and the server refuses that, or its status names one that is not its own: the entry stays as it is, but not against
-    /// one that may have it.
-    pub(super) fn cannot_keep(&self, whose: &Subject, stored: &RegisteredEntry) -> bool {
-        let Some(name) = resource_of(whose) else {
-            return false;
-        };
-        let resource = self.observed.resources.get(&name);
-        let idle = match self.observed.resources.tuple(&name) {
-            None => true,
-            Some(tuple) => {
-                // What the server refuses it cannot have, and it is served no worse by an entry that is another's.
-                let refused = self.refused.contains(whose);
-                *tuple != Tuple::stored(stored)
-                    && (refused || resource.is_some_and(|r| self.names_foreign_entry(whose, r)))
-            }
-        };
-        idle && !self.is_under_way(&stored.id)
-    }
-
     /// Whether a similar entry is that of another SpiffeID, or about to be.
     fn is_busy_elsewhere(
         &self,
@@ -380,12 +359,20 @@ impl Reconciler {
     }
 
     /// Whether an operation on this entry is staged or in flight.
-    fn is_under_way(&self, id: &EntryId) -> bool {
+    pub(super) fn is_under_way(&self, id: &EntryId) -> bool {
         let record = self.mirror.get(id);
         record.is_some_and(|r| {
             let work = self.queue.get(&r.subject);
             work.is_some_and(|w| w.in_flight > 0)
         })
+    }
+
+    /// For which object an entry is as it is, if a write for that object of which no answer came makes it so.
+    pub(super) fn meant_for(&self, subject: &Subject, stored: &RegisteredEntry) -> Option<Uid> {
+        let doubtful = &self.queue.get(subject)?.doubtful;
+        let attempt = doubtful.get(&stored.id)?.as_ref()?;
+        let arrived = attempt.entry.changed_fields(stored).is_empty();
+        arrived.then(|| attempt.owner.clone())
     }
 
     fn item_read(
@@ -400,18 +387,13 @@ impl Reconciler {
             Ok(stored) => stored,
             Err(_) => return self.back_off(now, subject),
         };
-        let attempt = self.queue.get_mut(subject);
-        let attempt = attempt.and_then(|w| w.doubtful.remove(id)).flatten();
+        let meant_for = stored.as_ref().and_then(|s| self.meant_for(subject, s));
+        if let Some(work) = self.queue.get_mut(subject) {
+            work.doubtful.remove(id);
+        }
         let known = self.mirror.get(id).is_some();
         // What was meant for an object, and arrived, is that object's; else it is whose it was.
-        let owner = attempt
-            .filter(|a| {
-                stored
-                    .as_ref()
-                    .is_some_and(|s| a.entry.changed_fields(s).is_empty())
-            })
-            .map(|a| a.owner)
-            .or_else(|| self.mirror.get(id).and_then(|r| r.owner.clone()));
+        let owner = meant_for.or_else(|| self.mirror.get(id).and_then(|r| r.owner.clone()));
         match stored.map(|s| (self.classify(&s), s)) {
             Some((Ownership::Ours(whose), stored)) => {
                 self.mirror.put(stored, whose.clone(), owner, asked);

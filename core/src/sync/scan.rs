@@ -243,7 +243,11 @@ impl Reconciler {
         let busy = self.queue.get(&subject).is_some_and(|w| w.in_flight > 0);
         let before = self.mirror.get(&id).map(|r| r.entry.clone());
         let stored = entry.clone();
-        let drift = match self.mirror.read(entry, subject.clone(), asked, scan) {
+        let read = self.mirror.read(entry, subject.clone(), asked, scan);
+        if let Some(owner) = self.meant_for(&subject, &stored) {
+            self.mirror.set_owner(&id, &owner);
+        }
+        let drift = match read {
             Change::None => return,
             Change::New => {
                 self.sign_of_entry(now, &subject, &stored);

@@ -7,7 +7,7 @@ use super::{
     plan::{Operation, Want},
     queue::Urgency,
     resources::{resource_of, status_entry, subject_of},
-    standing::Standing,
+    standing::{NOT_OURS, Standing},
 };
 use crate::{
     cluster::{SPIFFE_ID_FINALIZER, SpiffeIdSnapshot, Uid},
@@ -19,9 +19,9 @@ use crate::{
 /// What is known of the entry that a status names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
-    id: EntryId,
+    pub(super) id: EntryId,
     /// Whether the server has it, and it is not ours.
-    foreign: bool,
+    pub(super) foreign: bool,
     /// The last pass over all entries that found it, or that was under way when it was read.
     scan: u64,
 }
@@ -223,13 +223,15 @@ impl Reconciler {
         let named = resource.status.entry_id.clone();
         if tuple.is_some() && self.names_foreign_entry(subject, resource) {
             let id = named.clone().unwrap_or_default();
-            self.lay_aside(subject, now);
+            if self.lay_aside(subject, name, resource, now) {
+                return None;
+            }
             let message = format!(
                 "status.entryId names entry {id:?}, which is not this SpiffeID's; nothing is done \
                  until that entry is gone, or the status names none, or one of the same SPIFFE ID, parent and selectors"
             );
             return Some(Standing::Not {
-                reason: "EntryNotOurs",
+                reason: NOT_OURS,
                 message,
                 entry: named,
             });
@@ -237,19 +239,29 @@ impl Reconciler {
         match self.want(subject) {
             Want::Unknown | Want::Nothing(_) => None,
             Want::Hold { owner } => {
-                self.lay_aside(subject, now);
+                if self.lay_aside(subject, name, resource, now) {
+                    return None;
+                }
                 self.keep_held(subject, owner);
                 let problem = self.held.get(subject)?;
-                let kept = self.mirror.of(subject).next();
+                let kept = self.entry_kept(subject, name, resource);
+                // What another has by now is not this one's to name.
+                let named = named.filter(|_| !self.names_entry_of_another(subject, resource));
                 Some(Standing::Not {
                     reason: problem.word(),
                     message: problem.to_string(),
-                    entry: kept.map(|r| r.entry.id.as_str().into()).or(named),
+                    entry: kept.map(|id| id.as_str().into()).or(named),
                 })
             }
             Want::Entries { entries, owner } => {
                 if !self.scan.is_fresh() && self.mirror.has(subject) {
                     self.scan.postpone(subject.clone());
+                    return None;
+                }
+                // What it gives up another may ask for by now: that one has it without a gap, and this one's is made anew.
+                self.hand_entries_on(subject, now);
+                if self.refused.contains(subject) && self.part_with_surplus(subject, name, resource)
+                {
                     return None;
                 }
                 let right = self.bring_about(subject, &entries, &owner)?;
@@ -297,58 +309,6 @@ impl Reconciler {
             ),
             entry: None,
         })
-    }
-
-    /// Nothing is done about what this one has; but another may have what it asks for, now or later.
-    fn lay_aside(&mut self, subject: &Subject, now: Now) {
-        self.hand_entries_on(subject, now);
-        let kept: Vec<EntryId> = self
-            .mirror
-            .of(subject)
-            .map(|r| r.entry.id.clone())
-            .collect();
-        for id in kept {
-            self.mirror.lay_aside(&id);
-        }
-    }
-
-    /// Entries that another living SpiffeID asks for exactly are that one's from now on.
-    pub(super) fn hand_entries_on(&mut self, subject: &Subject, now: Now) {
-        let inherited: Vec<(EntryId, Subject)> = self
-            .mirror
-            .of(subject)
-            .filter_map(|r| {
-                let heir = self.observed.resources.holder(&Tuple::stored(&r.entry))?;
-                let heir = subject_of(heir);
-                (heir != *subject).then(|| (r.entry.id.clone(), heir))
-            })
-            .collect();
-        for (id, heir) in inherited {
-            self.mirror.hand_over(&id, &heir);
-            self.breaker.pardon(&id);
-            self.queue.mark(&heir, Urgency::Changed, now);
-        }
-    }
-
-    pub(super) fn names_foreign_entry(
-        &self,
-        subject: &Subject,
-        resource: &SpiffeIdSnapshot,
-    ) -> bool {
-        let Some(id) = status_entry(resource) else {
-            return false;
-        };
-        match self.mirror.get(&id) {
-            Some(record) => {
-                record.subject != *subject
-                    && resource_of(&record.subject)
-                        .is_some_and(|other| self.observed.resources.get(&other).is_some())
-            }
-            None => self
-                .claims
-                .get(subject)
-                .is_some_and(|c| c.id == id && c.foreign),
-        }
     }
 
     /// The UID of a SpiffeID.

@@ -12,6 +12,8 @@ use crate::{
 
 /// The type of the condition that we keep.
 const REGISTERED: &str = "Registered";
+/// Why one has no entry whose status names one that is not its own.
+pub(super) const NOT_OURS: &str = "EntryNotOurs";
 /// How much of a message a condition carries.
 const LONGEST_MESSAGE: usize = 1024;
 
@@ -70,11 +72,11 @@ impl Reconciler {
         };
         let resource = self.observed.resources.get(&name).cloned();
         if let Some(resource) = resource.filter(|r| !r.deleting) {
-            let has = self.mirror.of(subject).next();
+            let has = self.entry_kept(subject, &name, &resource);
             let standing = Standing::Not {
                 reason: "EntryRefused",
                 message: format!("the SPIRE Server refuses the entry: {message}"),
-                entry: has.map(|r| r.entry.id.as_str().into()),
+                entry: has.map(|id| id.as_str().into()),
             };
             self.report_standing(subject, &name, &resource, standing);
         }
@@ -114,6 +116,17 @@ fn wanted_status(resource: &SpiffeIdSnapshot, standing: Standing) -> SpiffeIdSta
         observed_generation: Some(resource.generation),
         conditions: others.cloned().chain([condition]).collect(),
     }
+}
+
+/// Whether a status is what we wrote for a spec that was changed since, and named the entry that it had then.
+pub(super) fn is_outdated(resource: &SpiffeIdSnapshot) -> bool {
+    let conditions = &resource.status.conditions;
+    conditions.iter().any(|c| {
+        let generation = c.observed_generation;
+        *c.kind == *REGISTERED
+            && *c.reason != *NOT_OURS
+            && generation.is_some_and(|of| of < resource.generation)
+    })
 }
 
 /// Whether two statuses say the same of the entry.

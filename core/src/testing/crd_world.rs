@@ -3,8 +3,14 @@
 
 mod calls;
 mod changes;
+mod history;
 mod plan;
 mod properties;
+mod rest;
+mod servers;
+
+pub use history::{CrdAction, CrdDefect};
+pub use properties::{CrdProperty, CrdViolation};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Fault, Identity, ModelApi, ModelServer, Seen};
+use super::{Fault, ModelApi, ModelServer, Seen};
 use crate::{
     cluster::{
         Kind, Metadata, NodeSnapshot, Object, ObjectKey, PodSnapshot, SpiffeIdSelector,
@@ -24,52 +30,6 @@ use crate::{
     rules::{Bundles, Decision, Tuple, decide_spiffe_id},
     sync::{CallId, Event, Reconciler},
 };
-
-/// One thing that happens in crd mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CrdAction {
-    /// A pod is made or changed; `again` makes it a new object of the same name.
-    Pod {
-        /// Which of a few names.
-        name: u8,
-        /// What it says of its identity.
-        identity: Identity,
-        /// Whether it is deleted and made again.
-        again: bool,
-    },
-    /// A pod is deleted.
-    DeletePod(u8),
-    /// The one node is made, or deleted.
-    Node(bool),
-    /// A person writes a SpiffeID: which of a few names, asking for which of a few things.
-    Hand(u8, u8),
-    /// A person deletes a SpiffeID: one of their own, or whichever there is.
-    Delete(u8),
-    /// A tenant writes into a status: the ID of whichever entry.
-    Forge(u8, u8),
-    /// The garbage collector runs.
-    Collect,
-    /// The definition is deleted, or installed.
-    Definition(bool),
-    /// The machine sees this many of the changes that wait.
-    See(u8),
-    /// The watch of SpiffeIDs begins anew.
-    Relist,
-    /// One of the calls under way that write to the Kubernetes API is done; its answer comes later than the watch shows it.
-    Perform(u8),
-    /// One of the calls under way is answered.
-    Answer(u8, Fault),
-    /// The process is killed and started again; what is under way arrives, or not.
-    Kill(bool),
-    /// Someone deletes one of our entries on the server.
-    Vandal(u8),
-    /// The operator makes the entry of their own, or deletes it.
-    Operator(bool),
-    /// The server refuses for good, or takes again, the second of the things that people ask for.
-    Refuse(bool),
-    /// Time passes, in tenths of seconds.
-    Wait(u8),
-}
 
 #[derive(Debug, Clone)]
 enum Call {
@@ -95,16 +55,29 @@ pub struct CrdWorld {
     processes: u64,
     /// Entries whose SpiffeID went with the definition.
     spared: Vec<EntryId>,
-    /// What people's SpiffeIDs ever asked for: such an entry may be inherited by one that asks for another since.
+    /// What SpiffeIDs ever asked for: such an entry may be inherited by one that asks for another since.
     asked: BTreeSet<(Uid, Tuple)>,
+    /// The entries that someone ever wrote into a status.
+    forged: BTreeSet<(Uid, EntryId)>,
+    /// SpiffeIDs that were shown to this process, and those of them whose end was.
+    known: BTreeMap<ResourceName, Uid>,
+    ends: BTreeSet<Uid>,
+    /// Of which someone deleted an entry behind the machine's back: it may take another for one too many.
+    robbed: BTreeSet<Tuple>,
     /// What occurred.
     pub seen: Seen,
-    violations: Vec<String>,
+    violations: Vec<CrdViolation>,
     foreign: RegisteredEntry,
     /// Whether the operator's entry is there.
     kept: bool,
     /// Whether the server refuses [`REFUSED`].
     refusing: bool,
+    leading: bool,
+    /// Whether the breaker tripped, and nobody has confirmed since.
+    tripped: bool,
+    /// Whether anyone ever confirmed what the breaker held back.
+    confirmed: bool,
+    defect: Option<CrdDefect>,
 }
 
 const NAMESPACE: &str = "apps";
@@ -114,7 +87,7 @@ const REFUSED: &str = "/hand/b";
 
 impl CrdWorld {
     /// A world under a policy of crd mode whose own namespace is `spire`, with an operator's entry on the server.
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: Policy, defect: Option<CrdDefect>) -> Self {
         let mut server = ModelServer::default();
         let operators = Self::hand_spec(&policy, 0);
         let resource = bare_resource(operators);
@@ -142,11 +115,19 @@ impl CrdWorld {
             processes: 1,
             spared: Vec::new(),
             asked: BTreeSet::new(),
+            forged: BTreeSet::new(),
+            known: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            robbed: BTreeSet::new(),
             seen: Seen::default(),
             violations: Vec::new(),
             foreign,
             kept: true,
             refusing: false,
+            leading: true,
+            tripped: false,
+            confirmed: false,
+            defect,
         };
         world.api.install();
         world.start();
@@ -173,7 +154,8 @@ impl CrdWorld {
     }
 
     fn start(&mut self) {
-        self.step([Event::Leading(true)]);
+        let leading = self.leading || self.defect == Some(CrdDefect::LeadsAlways);
+        self.step([Event::Leading(leading)]);
         for kind in [Kind::Pod, Kind::Node] {
             let objects: Vec<Object> = match kind {
                 Kind::Pod => self.pods.values().cloned().map(Object::Pod).collect(),
@@ -217,10 +199,6 @@ impl CrdWorld {
             CrdAction::Hand(name, spec) => {
                 let name = ResourceName::new(NAMESPACE, format!("hand-{name}"));
                 self.api.put(&name, Self::hand_spec(&self.policy, spec));
-                if let Some(object) = self.api.objects.get(&name) {
-                    let tuple = crate::rules::tuple_of(&self.policy, object);
-                    self.asked.extend(tuple.map(|t| (object.uid.clone(), t)));
-                }
             }
             CrdAction::Delete(n) => {
                 let names: Vec<_> = self.api.objects.keys().cloned().collect();
@@ -252,7 +230,8 @@ impl CrdWorld {
                 let all: Vec<EntryId> = self.server.entries().map(|e| e.id.clone()).collect();
                 let id = all.get(usize::from(n) % all.len().max(1));
                 if let Some(id) = id.filter(|id| **id != self.foreign.id) {
-                    self.server.remove(id);
+                    let gone = self.server.remove(id);
+                    self.robbed.extend(gone.iter().map(Tuple::stored));
                 }
             }
             CrdAction::Operator(there) => {
@@ -264,6 +243,14 @@ impl CrdWorld {
                 self.kept = there;
             }
             CrdAction::Refuse(refusing) => self.refusing = refusing,
+            CrdAction::Lead(leading) => {
+                self.leading = leading;
+                self.seen
+                    .count(if leading { "lead taken" } else { "lead lost" });
+                if self.defect != Some(CrdDefect::LeadsAlways) {
+                    self.step([Event::Leading(leading)]);
+                }
+            }
             CrdAction::Wait(tenths) => {
                 self.now += Duration::from_millis(100) * u32::from(tenths);
                 self.step([]);
@@ -280,8 +267,15 @@ impl CrdWorld {
     ///
     /// # Errors
     /// If it does not come to rest.
-    pub fn settle(&mut self) -> Result<(), String> {
+    pub fn settle(&mut self) -> Result<(), CrdViolation> {
+        let never = |what| CrdViolation {
+            property: CrdProperty::ItComesToRest,
+            what,
+        };
         self.act(CrdAction::Definition(true));
+        if !self.leading {
+            self.act(CrdAction::Lead(true));
+        }
         self.spared.clear();
         let interval = self.policy.drift_interval;
         let mut quiet = Duration::ZERO;
@@ -290,17 +284,25 @@ impl CrdWorld {
             self.act(CrdAction::Definition(true));
             self.collect();
             self.see(usize::MAX);
+            if std::mem::take(&mut self.tripped) {
+                self.confirmed = true;
+                self.step([Event::ConfirmDeletes(None)]);
+            }
             // At most so many calls follow each other without time passing.
             for calls in 0.. {
                 if self.under_way.is_empty() {
                     break;
                 }
                 if calls > 2_000 {
-                    return Err(format!("a storm of calls: {:#?}", self.under_way));
+                    let storm = format!("a storm of calls: {:#?}", self.under_way);
+                    return Err(never(storm));
                 }
                 self.answer(0, Fault::None);
             }
             self.see(usize::MAX);
+            if self.defect == Some(CrdDefect::WritesAtRest) {
+                self.server.writes += 1;
+            }
             let pause = interval / 2;
             quiet = match self.server.writes + self.api.writes == before {
                 true => quiet + pause,
@@ -312,10 +314,8 @@ impl CrdWorld {
             self.now += pause;
             self.step([]);
         }
-        Err(format!(
-            "does not come to rest; {:#?}",
-            self.machine.status(self.now)
-        ))
+        let status = self.machine.status(self.now);
+        Err(never(format!("it still writes: {status:#?}")))
     }
 }
 

@@ -6,5 +6,5 @@ pub mod strategies;
 mod world;
 
 pub use crate::model::{ModelApi, ModelServer, Row};
-pub use crd_world::{CrdAction, CrdWorld};
+pub use crd_world::{CrdAction, CrdDefect, CrdProperty, CrdViolation, CrdWorld};
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};

@@ -1,9 +1,8 @@
 //! Calls on their way to both servers and back.
 
-use super::{Call, CrdWorld, REFUSED};
+use super::{Call, CrdDefect, CrdWorld};
 use crate::{
-    ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireCall},
-    rules::Tuple,
+    ports::{Failure, FailureClass},
     sync::{CallId, Event, Fact, Reconciler},
     testing::Fault,
 };
@@ -13,6 +12,9 @@ impl CrdWorld {
         let mut events: Vec<Event> = std::mem::take(&mut self.unseen);
         events.append(&mut self.api.changes);
         self.unseen = events.split_off(n.min(events.len()));
+        if self.defect == Some(CrdDefect::LosesWakeUp) {
+            events.pop();
+        }
         self.step(events);
     }
 
@@ -23,12 +25,14 @@ impl CrdWorld {
                 Call::Spire(call) if arrives && call.is_write() => {
                     self.serve(&call);
                 }
-                Call::Kube(call) if arrives => drop(self.api.perform(&call)),
+                Call::Kube(call) if arrives => drop(self.serve_kube(&call)),
                 _ => {}
             }
         }
         self.processes += 1;
         self.unseen.clear();
+        self.ends.clear();
+        self.known.clear();
         self.machine = Reconciler::new(self.policy.clone(), self.processes);
         self.start();
     }
@@ -41,7 +45,7 @@ impl CrdWorld {
         let all: Vec<_> = self.under_way.iter().filter_map(writes).collect();
         if let Some((id, call)) = all.get(which % all.len().max(1)) {
             self.seen.count("done before it is answered");
-            let reply = self.api.perform(call);
+            let reply = self.serve_kube(call);
             self.under_way.insert(*id, Call::Done(reply));
         }
     }
@@ -73,7 +77,7 @@ impl CrdWorld {
                 Event::Replied(*id, reply)
             }
             Call::Kube(call) => {
-                let reply = done.then(|| self.api.perform(&call));
+                let reply = done.then(|| self.serve_kube(&call));
                 let reply = reply.filter(|_| fault == Fault::None).unwrap_or(Err(lost));
                 Event::KubeReplied(*id, reply)
             }
@@ -86,55 +90,38 @@ impl CrdWorld {
         self.step([event]);
     }
 
-    /// The SPIRE Server performs a call, but for what it refuses.
-    pub(super) fn serve(&mut self, call: &SpireCall) -> SpireAnswer {
-        let (SpireCall::Create { entries } | SpireCall::Update { entries, .. }) = call else {
-            return self.server.perform(call, usize::MAX);
-        };
-        let mut outcomes = Vec::new();
-        for item in entries {
-            if self.refusing && item.1.spiffe_id.path() == REFUSED {
-                let failure = Failure::new(FailureClass::Permanent, "refused by the model");
-                outcomes.push(Outcome::Refused(failure));
-                continue;
-            }
-            let entries = vec![item.clone()];
-            let one = match call {
-                SpireCall::Update { mask, .. } => SpireCall::Update {
-                    mask: *mask,
-                    entries,
-                },
-                _ => SpireCall::Create { entries },
-            };
-            if let SpireAnswer::Written(done) = self.server.perform(&one, usize::MAX) {
-                outcomes.extend(done);
-            }
-        }
-        SpireAnswer::Written(outcomes)
-    }
-
-    pub(super) fn is_refused(&self, tuple: &Tuple) -> bool {
-        self.refusing && tuple.spiffe_id().path() == REFUSED
-    }
-
     pub(super) fn step(&mut self, events: impl IntoIterator<Item = Event>) {
+        let events: Vec<Event> = events.into_iter().collect();
+        events.iter().for_each(|event| self.shown(event));
         let step = self.machine.step(self.now, events);
+        let mut confirms = false;
         for fact in &step.facts {
             match fact {
                 Fact::Held { .. } => self.seen.count("hold"),
                 Fact::Deleted { reason, .. } => self.seen.count(format!("deleted: {reason}")),
                 Fact::ResourceWritten { operation, .. } => self.seen.count(*operation),
                 Fact::Adopted { .. } => self.seen.count("adopted"),
+                Fact::Refused { .. } => self.seen.count("refusal"),
+                Fact::BreakerTripped { .. } => {
+                    self.tripped = true;
+                    self.seen.count("breaker trip");
+                    confirms = self.defect == Some(CrdDefect::IgnoresTheBreaker);
+                }
+                Fact::BreakerClosed { confirmed: true } => self.seen.count("breaker confirmed"),
                 _ => {}
             }
         }
-        for (id, call) in step.calls {
+        for (id, mut call) in step.calls {
+            self.spoil(&mut call);
             self.check(&call);
             self.under_way.insert(id, Call::Spire(call));
         }
         for (id, call) in step.kube_calls {
             self.check_kube(&call);
             self.under_way.insert(id, Call::Kube(call));
+        }
+        if confirms {
+            self.step([Event::ConfirmDeletes(None)]);
         }
     }
 }

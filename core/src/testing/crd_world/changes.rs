@@ -67,6 +67,9 @@ impl CrdWorld {
         let id = ids.get(usize::from(entry) % ids.len().max(1));
         if let (Some(name), Some(id)) = (name, id) {
             self.seen.count("status forged");
+            if let Some(object) = self.api.objects.get(name) {
+                self.forged.insert((object.uid.clone(), id.clone()));
+            }
             self.api.forge_status(name, Some(id.as_str().into()));
         }
     }
@@ -102,6 +105,8 @@ impl CrdWorld {
                 .server
                 .entries()
                 .filter(of_living)
+                // What nobody asks for any more may go for that.
+                .filter(|e| self.is_asked_for(e))
                 .map(|e| e.id.clone())
                 .filter(|id| !under_way.contains(id))
                 .collect();

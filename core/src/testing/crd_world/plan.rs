@@ -15,6 +15,7 @@ impl CrdWorld {
     /// Lets everything arrive that is on its way, and starts the process anew, with the definition in force.
     pub fn calm(&mut self) {
         self.act(CrdAction::Definition(true));
+        self.leading = true;
         self.act(CrdAction::Kill(true));
         self.collect();
         // What was deleted without a finalizer is gone.

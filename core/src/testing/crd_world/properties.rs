@@ -1,39 +1,149 @@
-//! What must hold: of every call at the moment it is sent, and of the settled world.
+//! What must hold, each a property with a name: of every call at the moment it is sent.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use super::{CrdWorld, NAMESPACE, OWN};
+use super::{CrdWorld, NAMESPACE};
 use crate::{
-    cluster::{Kind, NODE_UID_LABEL, SPIFFE_ID_FINALIZER, SpiffeIdSnapshot, Uid},
+    cluster::{Kind, Object, SPIFFE_ID_FINALIZER, SpiffeIdSnapshot, Uid},
     entry::{EntryId, RegisteredEntry},
+    policy::MaxDeletes,
     ports::{KubeCall, ResourceName, SpireCall},
-    rules::{Bundles, Decision, PodLookups, Tuple, decide_node, decide_pod, spec_of, tuple_of},
+    rules::{Bundles, Decision, PodLookups, Tuple, decide_pod, tuple_of},
     sync::Event,
 };
 
+/// A property of every history of crd mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CrdProperty {
+    /// A replica that does not lead writes nothing, neither to SPIRE nor to Kubernetes.
+    WritesOnlyWhileLeading,
+    /// What is not ours is neither mentioned in a write nor changed.
+    NothingForeignIsTouched,
+    /// The end of the definition takes every SpiffeID, and no entry.
+    NoEntryGoesWithTheDefinition,
+    /// A finalizer leaves only after its entry, but for the end of the definition.
+    AFinalizerLeavesAfterItsEntry,
+    /// No entry of a living SpiffeID, or of a node with pods on it, is deleted while it is wanted and there is no other.
+    ALivingOneKeepsItsRightEntry,
+    /// Where the breaker lets nothing pass, nothing goes but what was seen to end, until someone confirms.
+    TheBreakerHolds,
+    /// When the faults end, it comes to rest in a bounded number of steps, and then writes nothing to either server.
+    ItComesToRest,
+    /// When it rests, no SpiffeID waits for its end.
+    NoFinalizerIsLeft,
+    /// When it rests, pods and nodes have the SpiffeIDs that the rules give from scratch, and no others.
+    SpiffeIdsAreRight,
+    /// When it rests, every SpiffeID that may have one has its entry, and its status names it.
+    NoEntryIsMissing,
+    /// When it rests, there is no entry that nobody asks for.
+    NoEntryIsNobodys,
+    /// When it rests, there are no two entries of one SPIFFE ID, parent and selectors, and no two of one pod.
+    NoEntryIsThereTwice,
+}
+
+/// A property that did not hold, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrdViolation {
+    /// Which.
+    pub property: CrdProperty,
+    /// Where.
+    pub what: String,
+}
+
+impl fmt::Display for CrdViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.property, self.what)
+    }
+}
+
+type Held = Result<(), String>;
+
 impl CrdWorld {
-    pub(super) fn check(&mut self, call: &SpireCall) {
-        let ids = match call {
-            SpireCall::Delete { ids } => ids.clone(),
-            SpireCall::Update { entries, .. } => entries.iter().map(|(id, _)| id.clone()).collect(),
-            _ => return,
-        };
-        if ids.contains(&self.foreign.id) {
-            self.violations
-                .push(format!("the operator's entry mentioned: {call:?}"));
-        }
-        self.check_node(&ids, matches!(call, SpireCall::Delete { .. }));
-        if let SpireCall::Delete { ids } = call
-            && let Some(id) = ids.iter().find(|id| self.spared.contains(id))
-        {
-            self.violations.push(format!(
-                "{id} deleted, whose SpiffeID went with the definition"
-            ));
+    fn holds(&mut self, property: CrdProperty, held: Held) {
+        if let Err(what) = held {
+            self.violations.push(CrdViolation { property, what });
         }
     }
 
+    /// What must hold of every call to the SPIRE Server.
+    pub(super) fn check(&mut self, call: &SpireCall) {
+        if !call.is_write() {
+            return;
+        }
+        self.holds(
+            CrdProperty::WritesOnlyWhileLeading,
+            self.is_led(&format!("{call:?}")),
+        );
+        let (ids, deletes) = match call {
+            SpireCall::Delete { ids } => (ids.clone(), true),
+            SpireCall::Update { entries, .. } => {
+                (entries.iter().map(|(id, _)| id.clone()).collect(), false)
+            }
+            _ => return,
+        };
+        let foreign = match ids.contains(&self.foreign.id) {
+            true => Err(format!("the operator's entry is mentioned: {call:?}")),
+            false => Ok(()),
+        };
+        self.holds(CrdProperty::NothingForeignIsTouched, foreign);
+        if deletes {
+            self.holds(CrdProperty::NoEntryGoesWithTheDefinition, self.spares(&ids));
+            let living = self.living_keep_theirs(&ids);
+            self.holds(
+                CrdProperty::ALivingOneKeepsItsRightEntry,
+                living.and_then(|()| self.nodes_keep_theirs(&ids)),
+            );
+            self.holds(CrdProperty::TheBreakerHolds, self.breaker_holds(&ids));
+        }
+    }
+
+    fn is_led(&self, call: &str) -> Held {
+        match self.leading {
+            true => Ok(()),
+            false => Err(format!("written without leading: {call}")),
+        }
+    }
+
+    fn spares(&self, ids: &[EntryId]) -> Held {
+        match ids.iter().find(|id| self.spared.contains(id)) {
+            Some(id) => Err(format!(
+                "{id} goes, whose SpiffeID went with the definition"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn asks_for(&self, object: &SpiffeIdSnapshot, tuple: &Tuple) -> bool {
+        !object.deleting && tuple_of(&self.policy, object).as_ref() == Some(tuple)
+    }
+
+    pub(super) fn is_asked_for(&self, entry: &RegisteredEntry) -> bool {
+        let tuple = Tuple::stored(entry);
+        self.api.objects.values().any(|o| self.asks_for(o, &tuple))
+    }
+
+    /// Of what the machine has seen: nothing waits to be shown.
+    fn living_keep_theirs(&self, ids: &[EntryId]) -> Held {
+        if !self.unseen.is_empty() || !self.api.changes.is_empty() {
+            return Ok(());
+        }
+        let going = ids.iter().filter_map(|id| self.server.get(id));
+        for entry in going.filter(|e| e.id != self.foreign.id) {
+            let tuple = Tuple::stored(entry);
+            let like_it = |e: &&RegisteredEntry| Tuple::stored(e) == tuple;
+            let mut others = self.server.entries().filter(like_it);
+            let another = others.any(|e| !ids.contains(&e.id));
+            let living = self.api.objects.values().find(|o| self.asks_for(o, &tuple));
+            let another = another || self.robbed.contains(&tuple);
+            if let Some(living) = living.filter(|_| !another) {
+                return Err(format!("{} loses its entry {entry:?}", living.name));
+            }
+        }
+        Ok(())
+    }
+
     /// The last entry of the node stays while the machine knows of pods on it.
-    pub(super) fn check_node(&mut self, ids: &[EntryId], deletes: bool) {
+    fn nodes_keep_theirs(&self, ids: &[EntryId]) -> Held {
         let of_node = |e: &&RegisteredEntry| e.parent_id == self.policy.server_id();
         let (going, staying): (Vec<_>, Vec<_>) = self
             .server
@@ -45,157 +155,133 @@ impl CrdWorld {
             Event::Deleted(key, _) => key.kind == Kind::Pod,
             _ => false,
         });
-        if deletes && !self.pods.is_empty() && !unseen && !going.is_empty() && staying.is_empty() {
-            let violation = format!("{going:?} deleted, and pods are on the node");
-            self.violations.push(violation);
+        match !self.pods.is_empty() && !unseen && !going.is_empty() && staying.is_empty() {
+            true => Err(format!("{going:?} deleted, and pods are on the node")),
+            false => Ok(()),
         }
     }
 
-    /// A finalizer leaves only after its entry, but for the end of the definition.
+    /// Whether the breaker is to let nothing pass that was not seen to end.
+    fn is_cautious(&self) -> bool {
+        self.policy.max_deletes == MaxDeletes::Count(0) && !self.confirmed
+    }
+
+    fn breaker_holds(&self, ids: &[EntryId]) -> Held {
+        if !self.is_cautious() {
+            return Ok(());
+        }
+        for entry in ids.iter().filter_map(|id| self.server.get(id)) {
+            let ended = self.ends.iter().any(|uid| self.was_of(entry, uid));
+            let keeps_another = self.api.objects.values().any(|o| {
+                let mut others = self.server.entries().filter(|e| !ids.contains(&e.id));
+                self.was_of(entry, &o.uid) && others.any(|e| self.was_of(e, &o.uid))
+            });
+            if !ended && !keeps_another {
+                return Err(format!("{entry:?} goes, and nobody's end was seen"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an entry was made for a SpiffeID, or is one that it ever asked for.
+    pub(super) fn was_of(&self, entry: &RegisteredEntry, uid: &Uid) -> bool {
+        let made_for = self.policy.entry_ids.of_owner(uid);
+        let asked = (uid.clone(), Tuple::stored(entry));
+        entry.id.as_str().starts_with(&made_for) || self.asked.contains(&asked)
+    }
+
+    /// What must hold of every call to the Kubernetes API.
     pub(super) fn check_kube(&mut self, call: &KubeCall) {
-        let KubeCall::SetFinalizers {
-            name,
-            uid,
-            finalizers,
-            ..
-        } = call
-        else {
+        if !call.is_write() {
             return;
+        }
+        self.holds(
+            CrdProperty::WritesOnlyWhileLeading,
+            self.is_led(&format!("{call:?}")),
+        );
+        match call {
+            KubeCall::Delete(name, uid) => {
+                let held = self.breaker_spares(name, uid);
+                self.holds(CrdProperty::TheBreakerHolds, held);
+            }
+            KubeCall::SetFinalizers {
+                name,
+                uid,
+                finalizers,
+                ..
+            } if !finalizers.iter().any(|f| &**f == SPIFFE_ID_FINALIZER) => {
+                let held = self.entry_went(name, uid);
+                self.holds(CrdProperty::AFinalizerLeavesAfterItsEntry, held);
+            }
+            _ => {}
+        }
+    }
+
+    /// A pod that gives up its identity takes it along no sooner than the breaker lets it.
+    fn breaker_spares(&self, name: &ResourceName, uid: &Uid) -> Held {
+        let object = self.api.objects.get(name).filter(|o| o.uid == *uid);
+        let Some(object) = object.filter(|_| self.is_cautious()) else {
+            return Ok(());
         };
+        let named = object.status.entry_id.as_deref().map(EntryId::stored);
+        let has = named.is_some_and(|id| self.server.get(&id).is_some());
+        let of = |uid: &Uid| object.controller.as_ref().is_some_and(|c| c.uid == *uid);
+        let lookups = PodLookups {
+            node: self.node.as_ref(),
+            slices: &[],
+            bundles: &Bundles::default(),
+        };
+        let gives_up = self.pods.values().any(|p| {
+            let decision = decide_pod(&self.policy, p, lookups);
+            of(&p.uid) && matches!(decision, Decision::Skip(_))
+        });
+        match has && gives_up && *name.namespace == *NAMESPACE {
+            true => Err(format!("{name:?} goes, and its pod lives")),
+            false => Ok(()),
+        }
+    }
+
+    fn entry_went(&self, name: &ResourceName, uid: &Uid) -> Held {
         // Of one that is gone already nothing leaves: it may have gone with a former definition.
         let there = self.api.objects.get(name).is_some_and(|o| o.uid == *uid);
         let serving = there && self.api.definition.as_ref().is_some_and(|d| !d.terminating);
-        let releases = !finalizers.iter().any(|f| &**f == SPIFFE_ID_FINALIZER);
-        if !serving || !releases {
-            return;
+        if !serving {
+            return Ok(());
         }
         let made_for = self.policy.entry_ids.of_owner(uid);
         let wanted_by_another = |e: &RegisteredEntry| {
             let tuple = Tuple::stored(e);
             self.asked.iter().any(|(by, t)| by != uid && *t == tuple)
         };
-        let left = self
+        let mut entries = self
             .server
             .entries()
             // A node's stays while pods are on it.
-            .filter(|e| e.parent_id != self.policy.server_id())
-            .find(|e| e.id.as_str().starts_with(&made_for) && !wanted_by_another(e));
-        if let Some(left) = left {
-            self.violations.push(format!(
-                "the finalizer of {name:?} leaves before entry {}",
-                left.id
-            ));
+            .filter(|e| e.parent_id != self.policy.server_id());
+        let left = entries.find(|e| e.id.as_str().starts_with(&made_for) && !wanted_by_another(e));
+        match left {
+            Some(left) => Err(format!("that of {name:?} leaves before entry {}", left.id)),
+            None => Ok(()),
         }
     }
 
-    /// How the settled world differs from what the rules want.
-    pub fn differences(&self) -> Vec<String> {
-        let mut differences = self.violations.clone();
-        if self.server.get(&self.foreign.id) != Some(&self.foreign).filter(|_| self.kept) {
-            differences.push("the operator's entry was touched".into());
-        }
-        self.compare_objects(&mut differences);
-        let mut wanted: BTreeMap<Tuple, &SpiffeIdSnapshot> = BTreeMap::new();
-        for object in self.api.objects.values() {
-            if object.deleting {
-                differences.push(format!("{}/{} is stuck", object.namespace, object.name));
-            }
-            let Some(tuple) = tuple_of(&self.policy, object) else {
-                continue;
-            };
-            let age = |o: &SpiffeIdSnapshot| (o.created.clone(), o.uid.clone());
-            let older = wanted.get(&tuple).is_none_or(|o| age(object) < age(o));
-            if older {
-                wanted.insert(tuple, object);
-            }
-        }
-        let mut found: BTreeMap<Tuple, &RegisteredEntry> = BTreeMap::new();
-        for entry in self.server.entries().filter(|e| e.id != self.foreign.id) {
-            if found.insert(Tuple::stored(entry), entry).is_some() {
-                differences.push(format!("two entries like {entry:?}"));
-            }
-        }
-        for (tuple, object) in &wanted {
-            let named = object.status.entry_id.as_deref();
-            let named_foreign = named.is_some_and(|id| {
-                let taken = self.server.get(&EntryId::stored(id));
-                taken.is_some_and(|e| Tuple::stored(e) != *tuple)
-            });
-            match found.get(tuple) {
-                Some(entry) if named == Some(entry.id.as_str()) => {}
-                _ if named_foreign => {}
-                _ if self.is_refused(tuple) => {}
-                other => differences.push(format!("wanted {object:#?}, found {other:?}")),
-            }
-        }
-        for (tuple, entry) in &found {
-            if !wanted.contains_key(tuple) && !self.is_held(entry) && !self.serves_pods_left(entry)
-            {
-                differences.push(format!("{entry:?} is nobody's"));
-            }
-        }
-        differences
-    }
-
-    /// Whether the entry is that of a SpiffeID that became invalid, or whose status was forged: nothing is done about it.
-    pub(super) fn is_held(&self, entry: &RegisteredEntry) -> bool {
-        self.api.objects.values().any(|o| {
-            let named = o.status.entry_id.as_deref();
-            let made_for = self.policy.entry_ids.of_owner(&o.uid);
-            // What it asks for it cannot have: it keeps what it had.
-            let asks = tuple_of(&self.policy, o);
-            let invalid = asks.is_none_or(|tuple| self.is_refused(&tuple));
-            let forged = named.is_some_and(|id| id != entry.id.as_str());
-            // Its own is also what it inherited while it asked for exactly that.
-            let asked = (o.uid.clone(), Tuple::stored(entry));
-            let own = entry.id.as_str().starts_with(&made_for) || self.asked.contains(&asked);
-            named == Some(entry.id.as_str()) && invalid || own && forged
-        })
-    }
-
-    /// The entry of a node that is gone stays while pods are on it, also where nothing is left to make a SpiffeID from.
-    pub(super) fn serves_pods_left(&self, entry: &RegisteredEntry) -> bool {
-        let of_node = entry.parent_id == self.policy.server_id()
-            && entry.spiffe_id.is_under(&self.policy.root);
-        of_node && self.node.is_none() && !self.pods.is_empty()
-    }
-
-    pub(super) fn compare_objects(&self, differences: &mut Vec<String>) {
-        let bundles = Bundles::default();
-        let mut check = |name: ResourceName, uid: &Uid, decision: Decision| {
-            let there = self.api.objects.get(&name);
-            let ours = there.filter(|o| o.controller.as_ref().is_some_and(|c| c.uid == *uid));
-            match decision {
-                Decision::Register { entries, .. } => {
-                    let spec = spec_of(&entries[0]);
-                    let right = ours.is_some_and(|o| o.spec.as_deref() == Ok(&spec));
-                    if !right {
-                        differences.push(format!("{name:?}: wanted {spec:#?}, found {there:#?}"));
-                    }
+    /// Takes note of what this process is shown.
+    pub(super) fn shown(&mut self, event: &Event) {
+        match event {
+            Event::Applied(Object::SpiffeId(object)) | Event::Listed(Object::SpiffeId(object)) => {
+                let tuple = tuple_of(&self.policy, object);
+                self.asked.extend(tuple.map(|t| (object.uid.clone(), t)));
+                let name = ResourceName::new(object.namespace.clone(), object.name.clone());
+                let former = self.known.insert(name, object.uid.clone());
+                self.ends.extend(former.filter(|f| *f != object.uid));
+                if object.deleting {
+                    self.ends.insert(object.uid.clone());
                 }
-                Decision::Skip(_) if ours.is_some() => {
-                    differences.push(format!("{name:?} is there and should not be"));
-                }
-                _ => {}
             }
-        };
-        for pod in self.pods.values() {
-            let lookups = PodLookups {
-                node: self.node.as_ref(),
-                slices: &[],
-                bundles: &bundles,
-            };
-            let name = ResourceName::new(NAMESPACE, pod.name.clone());
-            check(name, &pod.uid, decide_pod(&self.policy, pod, lookups));
-        }
-        if let Some(node) = &self.node {
-            let name = ResourceName::new(OWN, node.name.clone());
-            check(name, &node.uid, decide_node(&self.policy, node, &bundles));
-        } else if self.pods.is_empty() {
-            let of_node = |o: &&SpiffeIdSnapshot| o.labels.contains_key(NODE_UID_LABEL);
-            if let Some(left) = self.api.objects.values().find(of_node) {
-                differences.push(format!("{left:#?} is left, and nobody needs it"));
+            Event::Deleted(key, uid) if key.kind == Kind::SpiffeId => {
+                self.ends.insert(uid.clone());
             }
+            _ => {}
         }
     }
 }
