@@ -725,3 +725,106 @@ fn what_one_gives_up_goes_to_one_that_asks_for_it_without_a_gap() {
         );
     }
 }
+
+/// The server refuses to make what one asks for, and has it: an invalid one kept it, and hands it on only now.
+#[test]
+fn an_entry_that_is_handed_on_to_one_whose_wish_is_refused_is_not_its_surplus() {
+    let mut history = vec![Hand(2, 1), Hand(0, 0)];
+    calmly(&mut history);
+    history.extend([Refuse(true), Forge(1, 0), Hand(2, 3), Kill(false)]);
+    history.extend([Answer(2, Fault::None), Hand(0, 1)]);
+    replay(&history);
+}
+
+/// One inherited while the process was away what another asked for that goes with the definition, and asks for something else
+/// since.
+#[test]
+fn nothing_is_surplus_while_the_definition_is_on_its_way_out() {
+    let ok = |n| Answer(n, Fault::None);
+    replay(&[
+        pod(0, Identity::Legal(0)),
+        ok(0),
+        Relist,
+        ok(0),
+        Wait(14),
+        Wait(16),
+        ok(0),
+        ok(0),
+        Node(true),
+        Hand(1, 2),
+        See(3),
+        Hand(0, 1),
+        pod(1, Identity::Legal(0)),
+        Wait(32),
+        ok(0),
+        Wait(38),
+        See(2),
+        ok(154),
+        ok(40),
+        Hand(1, 1),
+        See(2),
+        Kill(true),
+        ok(54),
+        ok(83),
+        Hand(1, 2),
+        See(1),
+        pod(0, Identity::None),
+        Definition(false),
+        ok(155),
+        See(2),
+        ok(0),
+    ]);
+}
+
+/// A person deletes the node's SpiffeID while no pod is on the node; one comes before that delete has left.
+#[test]
+fn a_nodes_entry_stays_for_a_pod_that_comes_before_its_delete_has_left() {
+    let ok = |n| Answer(n, Fault::None);
+    let refused = |n| Answer(n, Fault::Refused);
+    let none = || pod(0, Identity::None);
+    replay(&[
+        pod(0, Identity::Legal(0)),
+        ok(0),
+        ok(0),
+        See(1),
+        Node(true),
+        See(1),
+        ok(0),
+        ok(0),
+        ok(0),
+        ok(6),
+        ok(0),
+        pod(2, Identity::Legal(0)),
+        See(2),
+        See(1),
+        Hand(0, 0),
+        Forge(0, 0),
+        ok(53),
+        See(2),
+        ok(87),
+        Perform(50),
+        Kill(false),
+        Delete(19),
+        none(),
+        DeletePod(0),
+        ok(0),
+        DeletePod(0),
+        ok(0),
+        ok(48),
+        refused(0),
+        refused(0),
+        See(3),
+        Wait(3),
+        ok(73),
+        DeletePod(2),
+        ok(7),
+        refused(137),
+        See(1),
+        ok(0),
+        Wait(3),
+        none(),
+        Perform(0),
+        Node(false),
+        Wait(0),
+    ]);
+}

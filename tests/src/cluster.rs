@@ -36,6 +36,7 @@ pub struct PodSpec {
     labels: Value,
     annotations: Value,
     hostname: Option<(String, String)>,
+    mirror: bool,
 }
 
 impl PodSpec {
@@ -49,7 +50,15 @@ impl PodSpec {
             labels: json!({}),
             annotations: json!({}),
             hostname: None,
+            mirror: false,
         }
+    }
+
+    /// What a kubelet shows the API server of a static pod; such a pod has no service account.
+    #[must_use]
+    pub fn mirror(mut self) -> Self {
+        self.mirror = true;
+        self.annotation("kubernetes.io/config.mirror", "0123456789abcdef")
     }
 
     /// Bound to this node, or to none.
@@ -96,10 +105,12 @@ impl PodSpec {
 
     fn object(&self) -> Value {
         let mut spec = json!({
-            "serviceAccountName": self.service_account,
-            "automountServiceAccountToken": false,
             "containers": [{"name": "main", "image": "example.org/image:1"}],
         });
+        if !self.mirror {
+            spec["serviceAccountName"] = json!(self.service_account);
+            spec["automountServiceAccountToken"] = json!(false);
+        }
         if let Some(node) = &self.node {
             spec["nodeName"] = json!(node);
         }

@@ -227,6 +227,7 @@ impl Reconciler {
             if surplus && !may_delete {
                 self.leave_unfinished(subject);
             }
+            let may_delete = may_delete && surplus && !self.may_end_with_definition(subject);
             for id in diff.surplus.into_iter().filter(|_| may_delete) {
                 self.stage(
                     subject,

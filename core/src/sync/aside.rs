@@ -60,6 +60,9 @@ impl Reconciler {
             self.scan.postpone(subject.clone());
             return true;
         }
+        if self.may_end_with_definition(subject) {
+            return true;
+        }
         for id in surplus {
             let reason = DeleteReason::Surplus;
             self.stage(subject, Operation::Delete { id, reason });
@@ -67,8 +70,8 @@ impl Reconciler {
         true
     }
 
-    /// Of the entries that one has, the one that it keeps whatever becomes of the others: that which its status names, else what
-    /// it asks for.
+    /// Of the entries that one has, the one that it keeps whatever becomes of the others: what it asks for, else that which its
+    /// status names.
     pub(super) fn entry_kept(
         &self,
         subject: &Subject,
@@ -79,9 +82,9 @@ impl Reconciler {
         let asked = self.observed.resources.tuple(name);
         let kept = self.mirror.of(subject).min_by_key(|r| {
             let of_another = r.owner.as_ref().is_some_and(|was| *was != resource.uid);
-            let is_named = named.as_ref() == Some(&r.entry.id);
             let is_asked = asked == Some(&Tuple::stored(&r.entry));
-            (of_another, !is_named, !is_asked, &r.entry.id)
+            let is_named = named.as_ref() == Some(&r.entry.id);
+            (of_another, !is_asked, !is_named, &r.entry.id)
         });
         kept.map(|r| r.entry.id.clone())
     }

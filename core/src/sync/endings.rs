@@ -2,6 +2,7 @@
 
 use super::{
     DeleteReason, Now, Reconciler,
+    flight::Staged,
     plan::Operation,
     queue::Urgency,
     resources::{resource_of, subject_of},
@@ -61,6 +62,17 @@ impl Reconciler {
             && entry.parent_id == self.policy.server_id()
             && self.observed.pods_on(&name.name).next().is_some()
             && alias().is_ok_and(|alias| alias == entry.spiffe_id)
+    }
+
+    /// Whether this would take away the entry of a node on which pods came to be since it was staged.
+    pub(super) fn pods_came(&self, item: &Staged) -> bool {
+        let Operation::Delete { id, reason } = &item.operation else {
+            return false;
+        };
+        let name = resource_of(&item.subject).filter(|_| reason.is_absence());
+        let record = self.mirror.get(id);
+        name.zip(record)
+            .is_some_and(|(name, record)| self.is_under_pods(&name, &record.entry))
     }
 
     /// The SpiffeID that a node's entry would be of, if that is not there and living pods are on the node.
@@ -129,6 +141,25 @@ impl Reconciler {
             .and_then(|name| self.observed.resources.get(&name))
             .is_some_and(|r| self.kube.definition.is_newer_than(&r.created));
         self.kube.definition.is_serving() && !of_former
+    }
+
+    /// Whether SpiffeIDs may be on their way out with the definition: what one of them had, and another that asks for something
+    /// else by now, stays for the one that comes after it. The subject comes back when that can be told.
+    pub(super) fn may_end_with_definition(&mut self, subject: &Subject) -> bool {
+        if resource_of(subject).is_none() {
+            return false;
+        }
+        let definition = &mut self.kube.definition;
+        let deaths = self.deaths.values().copied();
+        let unread = deaths.filter(|seen| !definition.covers(*seen)).max();
+        if let Some(seen) = unread {
+            definition.want(seen);
+        }
+        let may = unread.is_some() || !definition.is_serving();
+        if may {
+            definition.waiting.insert(subject.clone());
+        }
+        may
     }
 
     /// The object's end says nothing about its workload.

@@ -182,7 +182,7 @@ impl Reconciler {
         let mut rest = std::collections::VecDeque::new();
         let mut stale = Vec::new();
         while let Some(item) = self.staged.pop_front() {
-            if self.queue.is_stale(&item.subject) {
+            if self.queue.is_stale(&item.subject) || self.pods_came(&item) {
                 stale.push(item.subject);
                 continue;
             }

@@ -59,9 +59,11 @@ pub struct CrdWorld {
     asked: BTreeSet<(Uid, Tuple)>,
     /// The entries that someone ever wrote into a status.
     forged: BTreeSet<(Uid, EntryId)>,
-    /// SpiffeIDs that were shown to this process, and those of them whose end was.
-    known: BTreeMap<ResourceName, Uid>,
+    /// SpiffeIDs as they were last shown to this process, and those of them whose end was.
+    known: BTreeMap<ResourceName, (Uid, Option<Tuple>)>,
     ends: BTreeSet<Uid>,
+    /// Whether this process was last told that the definition is on its way out.
+    told_of_end: bool,
     /// Of which someone deleted an entry behind the machine's back: it may take another for one too many.
     robbed: BTreeSet<Tuple>,
     /// What occurred.
@@ -118,6 +120,7 @@ impl CrdWorld {
             forged: BTreeSet::new(),
             known: BTreeMap::new(),
             ends: BTreeSet::new(),
+            told_of_end: false,
             robbed: BTreeSet::new(),
             seen: Seen::default(),
             violations: Vec::new(),

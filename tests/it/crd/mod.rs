@@ -14,6 +14,7 @@ mod replicas;
 mod rest;
 mod rows;
 mod services;
+mod static_pods;
 mod templates;
 mod tenants;
 mod webhook;

@@ -33,6 +33,7 @@ impl CrdWorld {
         self.unseen.clear();
         self.ends.clear();
         self.known.clear();
+        self.told_of_end = false;
         self.machine = Reconciler::new(self.policy.clone(), self.processes);
         self.start();
     }

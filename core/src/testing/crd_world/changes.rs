@@ -6,6 +6,7 @@ use crate::{
     entry::{EntryId, RegisteredEntry},
     policy::IdentitySource,
     ports::SpireCall,
+    rules::Tuple,
     sync::Event,
     testing::Identity,
 };
@@ -105,13 +106,18 @@ impl CrdWorld {
                 .server
                 .entries()
                 .filter(of_living)
-                // What nobody asks for any more may go for that.
-                .filter(|e| self.is_asked_for(e))
+                // What nobody asks for any more, or not yet as far as was shown, may go for that.
+                .filter(|e| self.is_asked_for(e) && self.is_known_to_be_asked_for(e))
                 .map(|e| e.id.clone())
                 .filter(|id| !under_way.contains(id))
                 .collect();
             self.api.uninstall();
         }
+    }
+
+    fn is_known_to_be_asked_for(&self, entry: &RegisteredEntry) -> bool {
+        let tuple = Some(Tuple::stored(entry));
+        self.known.values().any(|(_, asked)| *asked == tuple)
     }
 
     pub(super) fn deletes_under_way(&self) -> Vec<EntryId> {

@@ -7,7 +7,7 @@ use crate::{
     cluster::{Kind, Object, SPIFFE_ID_FINALIZER, SpiffeIdSnapshot, Uid},
     entry::{EntryId, RegisteredEntry},
     policy::MaxDeletes,
-    ports::{KubeCall, ResourceName, SpireCall},
+    ports::{KubeAnswer, KubeCall, ResourceName, SpireCall},
     rules::{Bundles, Decision, PodLookups, Tuple, decide_pod, tuple_of},
     sync::Event,
 };
@@ -245,7 +245,8 @@ impl CrdWorld {
         // Of one that is gone already nothing leaves: it may have gone with a former definition.
         let there = self.api.objects.get(name).is_some_and(|o| o.uid == *uid);
         let serving = there && self.api.definition.as_ref().is_some_and(|d| !d.terminating);
-        if !serving {
+        // One of the next definition may be taken for one of the last, until that is read.
+        if !serving || self.told_of_end {
             return Ok(());
         }
         let made_for = self.policy.entry_ids.of_owner(uid);
@@ -270,9 +271,11 @@ impl CrdWorld {
         match event {
             Event::Applied(Object::SpiffeId(object)) | Event::Listed(Object::SpiffeId(object)) => {
                 let tuple = tuple_of(&self.policy, object);
-                self.asked.extend(tuple.map(|t| (object.uid.clone(), t)));
+                let asked = tuple.clone().map(|t| (object.uid.clone(), t));
+                self.asked.extend(asked);
                 let name = ResourceName::new(object.namespace.clone(), object.name.clone());
-                let former = self.known.insert(name, object.uid.clone());
+                let former = self.known.insert(name, (object.uid.clone(), tuple));
+                let former = former.map(|(uid, _)| uid);
                 self.ends.extend(former.filter(|f| *f != object.uid));
                 if object.deleting {
                     self.ends.insert(object.uid.clone());
@@ -280,6 +283,9 @@ impl CrdWorld {
             }
             Event::Deleted(key, uid) if key.kind == Kind::SpiffeId => {
                 self.ends.insert(uid.clone());
+            }
+            Event::KubeReplied(_, Ok(KubeAnswer::Definition(definition))) => {
+                self.told_of_end = definition.as_ref().is_none_or(|d| d.terminating);
             }
             _ => {}
         }
