@@ -70,16 +70,16 @@ fn names(
 fn a_pod_has_the_names_of_the_services_that_it_is_a_ready_endpoint_of_in_its_own_namespace() {
     let ready = endpoint("db", "u", true);
     let slices = [
-        slice("apps", Some("b"), &[ready.clone()]),
+        slice("apps", Some("b"), std::slice::from_ref(&ready)),
         slice(
             "apps",
             Some("a"),
             &[endpoint("other", "v", true), ready.clone()],
         ),
-        slice("apps", Some("b"), &[ready.clone()]),
+        slice("apps", Some("b"), std::slice::from_ref(&ready)),
         slice("apps", Some("unready"), &[endpoint("db", "u", false)]),
-        slice("apps", None, &[ready.clone()]),
-        slice("elsewhere", Some("c"), &[ready.clone()]),
+        slice("apps", None, std::slice::from_ref(&ready)),
+        slice("elsewhere", Some("c"), std::slice::from_ref(&ready)),
         slice(
             "apps",
             Some("d"),
@@ -111,10 +111,10 @@ fn an_entry_gets_a_hundred_names_and_the_number_of_the_rest_is_told() {
 fn a_service_name_that_was_given_stays_while_the_pods_address_is_in_the_service() {
     let unready = endpoint("db", "u", false);
     let slices = [
-        slice("apps", Some("given"), &[unready.clone()]),
-        slice("apps", Some("never-given"), &[unready.clone()]),
+        slice("apps", Some("given"), std::slice::from_ref(&unready)),
+        slice("apps", Some("never-given"), std::slice::from_ref(&unready)),
         slice("apps", Some("left"), &[endpoint("other", "v", true)]),
-        slice("elsewhere", Some("far"), &[unready.clone()]),
+        slice("elsewhere", Some("far"), std::slice::from_ref(&unready)),
         slice("apps", None, &[unready]),
     ];
     let slices: Vec<_> = slices.iter().collect();
