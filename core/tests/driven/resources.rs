@@ -83,7 +83,9 @@ fn whatever_someone_changes_of_what_we_applied_is_applied_again() {
         |o| spec(o, |s| s.selector.pod_uid = Some("another".into())),
         |o| spec(o, |s| s.selector.namespace = None),
         |o| spec(o, |s| s.selector.node_name = Some("n2".into())),
-        |o| drop(o.labels.insert("podUid".into(), "another".into())),
+        |o| {
+            o.labels.insert("podUid".into(), "another".into());
+        },
         |o| o.finalizers = Arc::new([]),
         |o| {
             let applied = o.applied.as_mut().expect("by us");
