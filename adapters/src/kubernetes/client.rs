@@ -53,7 +53,7 @@ pub enum ClientError {
     Client(String),
 }
 
-/// A client, and our own namespace: the key `namespace`, else `MY_POD_NAMESPACE`, else the service account's or the
+/// A client that tries nothing again by itself, and our own namespace: the key `namespace`, else `MY_POD_NAMESPACE`, else the service account's or the
 /// kubeconfig context's.
 ///
 /// # Errors
@@ -63,6 +63,8 @@ pub async fn connect(settings: &KubeSettings) -> Result<(Client, String), Client
     // A list of a large cluster takes a while; a watch is silent for minutes.
     config.read_timeout = Some(std::time::Duration::from_secs(330));
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
+    // Whoever asks knows when to ask again, says so meanwhile, and may not write any more by then.
+    config.default_retry = false;
     let namespace = settings
         .namespace
         .clone()
@@ -76,7 +78,7 @@ pub async fn connect(settings: &KubeSettings) -> Result<(Client, String), Client
     Ok((client, namespace))
 }
 
-/// A client of its own for the Lease: nothing else fills its connections, and it tries nothing again by itself.
+/// A client of its own for the Lease: nothing else fills its connections. It tries nothing again by itself either.
 ///
 /// # Errors
 /// As [`connect`].

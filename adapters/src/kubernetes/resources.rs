@@ -49,12 +49,6 @@ impl std::fmt::Debug for SpiffeIds {
 #[async_trait]
 impl KubeApi for SpiffeIds {
     async fn perform(&self, call: KubeCall) -> KubeReply {
-        if call.is_write() && !(self.may_begin)() {
-            return Err(Failure::new(
-                FailureClass::Retry,
-                "not begun: this replica does not lead any more",
-            ));
-        }
         match tokio::time::timeout(DEADLINE, self.answer(&call)).await {
             Ok(reply) => reply,
             Err(_) => Err(Failure::new(
@@ -72,7 +66,7 @@ struct Refusal {
 }
 
 impl SpiffeIds {
-    /// With this client. `may_begin` is asked before each call that writes.
+    /// With this client, which must try nothing again by itself. `may_begin` is asked before each request that writes.
     pub fn new(client: Client, may_begin: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
         Self { client, may_begin }
     }
@@ -139,6 +133,12 @@ impl SpiffeIds {
             Value::Null => Vec::new(),
             body => body.to_string().into_bytes(),
         };
+        if method != "GET" && !(self.may_begin)() {
+            return Err(Refusal {
+                status: None,
+                message: "not begun: this replica does not lead any more".into(),
+            });
+        }
         let request = http::Request::builder()
             .method(method)
             .uri(path)

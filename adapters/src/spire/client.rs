@@ -20,7 +20,9 @@ use registrar_core::{
 use tonic::{Code, Request, Response, Status};
 
 use super::{
-    convert, outcome,
+    convert,
+    fence::MayBegin,
+    outcome,
     pb::{
         agent::agent_client::AgentClient,
         bundle::{self, bundle_client::BundleClient},
@@ -28,7 +30,7 @@ use super::{
         entry::{self, entry_client::EntryClient, list_entries_request::Filter},
         types,
     },
-    wire::{MayBegin, Wire},
+    wire::Wire,
 };
 
 /// Replies up to this size are read: a page of 1000 large entries fits many times over.

@@ -2,11 +2,12 @@
 //!
 //! The pure halves are [`convert`] (messages to values and back) and [`outcome`] (codes to meanings);
 //! [`client`] is the thin asynchronous half with deadlines and paging, on a [`wire`] that makes its connections by
-//! [`connect`], over TCP with our [`identity`].
+//! [`connect`], over TCP with our [`identity`], and keeps calls that write behind the [`fence`].
 
 pub mod client;
 pub mod connect;
 pub mod convert;
+pub mod fence;
 pub mod identity;
 mod issue;
 pub mod outcome;
@@ -14,8 +15,9 @@ pub mod shown;
 pub mod wire;
 
 pub use client::{AttestedAgent, Deadlines, SpireClient, SpireServer};
+pub use fence::MayBegin;
 pub use identity::Identity;
-pub use wire::{MayBegin, Wire};
+pub use wire::Wire;
 
 pub use issue::MintedSvid;
 

@@ -4,7 +4,7 @@ use registrar_core::ports::{Failure, FailureClass, Outcome};
 use registrar_core::spiffe::SpiffeId;
 use tonic::{Code, Status};
 
-use super::{connect::NoConnection, convert, pb::types, wire::NotLeading};
+use super::{connect::NoConnection, convert, fence::NotLeading, pb::types};
 
 /// Where a call went, and who made it: what explains a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]

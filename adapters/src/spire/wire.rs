@@ -20,6 +20,7 @@ use tower_service::Service;
 
 use super::{
     connect::{Dialer, NoConnection},
+    fence::{MayBegin, NotLeading, Refused, fenced},
     identity::Identity,
     outcome::Reached,
 };
@@ -29,14 +30,6 @@ use crate::causes::causes;
 const CONNECTIONS: usize = 4;
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_WITHIN: Duration = Duration::from_secs(10);
-
-/// Whether a call that writes may begin now: asked immediately before each.
-pub type MayBegin = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// This replica does not lead: nothing was sent.
-#[derive(Debug, thiserror::Error)]
-#[error("not begun: this replica does not lead any more")]
-pub struct NotLeading;
 
 /// Clones share the connection.
 #[derive(Clone)]
@@ -93,7 +86,7 @@ impl Wire {
         }
     }
 
-    /// For calls that write: each asks `may_begin` as the last thing before it is sent.
+    /// For calls that write: each asks `may_begin` before it begins, and as its message is handed over.
     pub(super) fn fenced(&self, may_begin: &MayBegin) -> Self {
         Self {
             shared: self.shared.clone(),
@@ -118,20 +111,26 @@ impl Wire {
     async fn send(self, mut request: Request<Body>) -> Result<Response<Incoming>, Status> {
         let tls = self.shared.dialer.identity().is_some();
         *request.uri_mut() = absolute(request.uri(), tls)?;
+        let mut refused = Refused::default();
+        if let Some(may_begin) = self.fence.clone() {
+            let (head, body) = request.into_parts();
+            let (body, watched) = fenced(body, may_begin);
+            request = Request::from_parts(head, body);
+            refused = watched;
+        }
         for _ in 0..CONNECTIONS {
             let mut connection = self.shared.connection().await.map_err(not_sent)?;
             if connection.sender.ready().await.is_err() {
                 continue;
             }
             if self.fence.as_ref().is_some_and(|may_begin| !may_begin()) {
-                let mut status = Status::new(Code::Aborted, NotLeading.to_string());
-                status.set_source(Arc::new(NotLeading));
-                return Err(status);
+                return Err(NotLeading.into());
             }
             match connection.sender.try_send_request(request).await {
                 Ok(response) => return Ok(response),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
+                    None if refused.is_set() => return Err(NotLeading.into()),
                     None => {
                         let error = error.into_error();
                         let mut status = Status::new(Code::Unavailable, causes(&error));
