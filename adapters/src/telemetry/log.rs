@@ -97,12 +97,16 @@ impl<'a> MakeWriter<'a> for Writer {
 /// The subscriber for these settings; install it once, or use it for a while in tests.
 pub fn subscriber(settings: LogSettings) -> impl tracing::Subscriber + Send + Sync {
     let writer = Writer(settings.file);
+    let debugs = settings.level >= LevelFilter::DEBUG;
     // Our own lines at the chosen level; libraries speak only where something is wrong.
     let ours = move |metadata: &tracing::Metadata<'_>| {
         let level = metadata.level();
         let registrar = metadata.target().starts_with("k8s_workload_registrar")
             || metadata.target().starts_with("registrar_");
-        *level <= settings.level && (registrar || *level <= tracing::Level::WARN)
+        // What becomes of a request is told by whoever made it, with the remedy.
+        let told_better = metadata.target().starts_with("kube_client::client");
+        let library = *level <= tracing::Level::WARN && (!told_better || debugs);
+        *level <= settings.level && (registrar || library)
     };
     let filter = tracing_subscriber::filter::filter_fn(ours);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match settings.format {
@@ -187,5 +191,15 @@ mod tests {
             tracing::debug!(target: "registrar_test", "below the level");
         });
         assert_eq!(lines.len(), 1, "{lines:?}");
+    }
+
+    #[test]
+    fn a_request_that_failed_is_told_by_whoever_made_it_alone() {
+        let lines = lines(Format::Text, || {
+            tracing::error!(target: "kube_client::client::builder", "failed with status 504");
+            tracing::warn!(target: "kube_client::config", "trouble of another kind");
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("another kind"), "{lines:?}");
     }
 }
