@@ -24,7 +24,8 @@ help:
 	@echo 'make image  the lines of deploy/Dockerfile without a container engine, and the result run as nobody in an empty'
 	@echo '            folder, as root (PROFILE=dev; about 8 min, dev 3 min)'
 	@echo 'make slow   tests that last: the three minutes after which a SPIRE Server closes a connection'
-	@echo 'make soak   two registrars under churn while everything beneath them fails at random (SOAK=20m SEED=n RATE=20)'
+	@echo 'make soak   two registrars under churn while everything beneath them fails at random (MODE=reconcile'
+	@echo '            SOAK=20m SEED=n RATE=20 OUTAGE=0s)'
 	@echo 'make fast   the tests that need no control plane'
 
 tools:

@@ -2,7 +2,7 @@
 //! a garbled one. It speaks plain HTTP to the registrar and is the cluster's administrator to the API server.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -16,6 +16,8 @@ use futures::StreamExt;
 use http::{Request, StatusCode, header};
 use kube::Client;
 use tokio::sync::watch;
+
+use crate::watch_lines::{reordered, twice};
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +34,8 @@ pub enum Fault {
     Unanswered,
     /// A watch: each of its lines twice.
     Twice,
+    /// A watch: what is said of different objects in another order. See [`ApiProxy::expire_watches`].
+    Reordered,
     /// A list: the answer that the same request had the last time, if it had one.
     Stale,
 }
@@ -53,6 +57,8 @@ struct Proxied {
     met: Mutex<usize>,
     /// The last answer to each list.
     lists: Mutex<BTreeMap<String, Bytes>>,
+    /// Kinds, by their paths, whose watch was told since that it is too old; `None` while none need be.
+    expired: Mutex<Option<BTreeSet<String>>>,
 }
 
 /// A running proxy; it ends with the runtime.
@@ -74,6 +80,7 @@ impl ApiProxy {
             cuts: watch::Sender::new(0),
             met: Mutex::default(),
             lists: Mutex::default(),
+            expired: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -112,6 +119,13 @@ impl ApiProxy {
         self.proxied.cuts.send_modify(|n| *n += 1);
     }
 
+    /// Ends every watch, and makes the next one of each kind too old to be resumed: what came in another order may have left
+    /// it at a version before which not everything was seen.
+    pub fn expire_watches(&self) {
+        *self.proxied.expired.lock().expect("not poisoned") = Some(BTreeSet::new());
+        self.cut_streams();
+    }
+
     /// No more faults.
     pub fn heal(&self) {
         self.proxied.rules.lock().expect("not poisoned").clear();
@@ -142,6 +156,13 @@ pub fn plain_kubeconfig(dir: &Path, port: u16) -> anyhow::Result<PathBuf> {
 impl Proxied {
     fn fault_for(&self, request: &Request<Body>) -> Option<Fault> {
         let target = request.uri().to_string();
+        if target.contains("watch=")
+            && let Some(expired) = &mut *self.expired.lock().expect("not poisoned")
+            && expired.insert(request.uri().path().to_owned())
+        {
+            self.meet();
+            return Some(Fault::Status(410));
+        }
         let rules = self.rules.lock().expect("not poisoned");
         let rule = rules.iter().find(|r| {
             target.contains(&r.containing)
@@ -216,7 +237,8 @@ async fn forward(State(proxied): State<Arc<Proxied>>, mut request: Request<Body>
         }
         None => until_cut(body, proxied.cuts.subscribe()),
         Some(Fault::Twice) if is_watch => twice(until_cut(body, proxied.cuts.subscribe())),
-        Some(Fault::Twice) => until_cut(body, proxied.cuts.subscribe()),
+        Some(Fault::Reordered) if is_watch => reordered(until_cut(body, proxied.cuts.subscribe())),
+        Some(Fault::Twice | Fault::Reordered) => until_cut(body, proxied.cuts.subscribe()),
         Some(fault) => {
             parts.headers.remove(header::CONTENT_LENGTH);
             parts.headers.remove(header::TRANSFER_ENCODING);
@@ -247,35 +269,12 @@ fn broken() -> std::io::Error {
 fn spoilt(whole: &Bytes, fault: Fault) -> Body {
     match fault {
         Fault::Garbled(change) => Body::from(change(&String::from_utf8_lossy(whole))),
-        Fault::Twice | Fault::Stale => Body::from(whole.clone()),
+        Fault::Twice | Fault::Reordered | Fault::Stale => Body::from(whole.clone()),
         Fault::Cut | Fault::Status(_) | Fault::Lost | Fault::Unanswered => {
             let half = Ok(whole.slice(..whole.len() / 2));
             Body::from_stream(futures::stream::iter([half, Err(broken())]))
         }
     }
-}
-
-/// The body with each of its lines twice.
-fn twice(body: Body) -> Body {
-    let begin = (body.into_data_stream(), Vec::new());
-    Body::from_stream(futures::stream::try_unfold(
-        begin,
-        async |(mut parts, mut begun): (_, Vec<u8>)| {
-            while let Some(part) = StreamExt::next(&mut parts).await {
-                begun.extend_from_slice(&part?);
-                let Some(end) = begun.iter().rposition(|b| *b == b'\n') else {
-                    continue;
-                };
-                let rest = begun.split_off(end + 1);
-                let doubled: Vec<u8> = begun
-                    .split_inclusive(|b| *b == b'\n')
-                    .flat_map(|line| [line, line].concat())
-                    .collect();
-                return Ok::<_, axum::Error>(Some((Bytes::from(doubled), (parts, rest))));
-            }
-            Ok(None)
-        },
-    ))
 }
 
 /// The body, until all streams are cut; then the connection breaks, so that nobody takes it for whole.

@@ -12,7 +12,7 @@ use registrar_adapters::spire::{
     },
 };
 
-pub use types::Entry;
+pub use types::{Entry, Selector};
 
 /// A client of the Entry and Bundle APIs, without the registrar's own adapter between.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub fn entry(parent: &str, spiffe_id: &str, selectors: &[&str]) -> Entry {
             .iter()
             .map(|s| {
                 let (kind, value) = s.split_once(':').unwrap_or((s, ""));
-                types::Selector {
+                Selector {
                     r#type: kind.into(),
                     value: value.into(),
                 }

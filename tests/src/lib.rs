@@ -18,6 +18,7 @@ pub mod soak;
 pub mod spiffe_ids;
 pub mod wait;
 pub mod wall_clock;
+pub mod watch_lines;
 pub mod webhook;
 
 pub use api_proxy::ApiProxy;

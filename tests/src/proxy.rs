@@ -27,7 +27,8 @@ pub struct Proxy {
 
 #[derive(Debug, Clone)]
 enum Target {
-    Port(SocketAddr),
+    /// Whichever takes it, the next one first.
+    Ports(Vec<SocketAddr>),
     Socket(PathBuf),
 }
 
@@ -50,7 +51,7 @@ impl Proxy {
     pub async fn start(target: u16) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let shared = Shared::new(Target::Port(([127, 0, 0, 1], target).into()));
+        let shared = Shared::new(Target::Ports(vec![([127, 0, 0, 1], target).into()]));
         let accepting = tokio::spawn({
             let shared = shared.clone();
             async move {
@@ -100,7 +101,14 @@ impl Proxy {
 
     /// From now on new connections go to another port.
     pub fn lead_to(&self, target: u16) {
-        *lock(&self.shared.target) = Target::Port(([127, 0, 0, 1], target).into());
+        *lock(&self.shared.target) = Target::Ports(vec![([127, 0, 0, 1], target).into()]);
+        self.drop_connections();
+    }
+
+    /// From now on each new connection goes to the next of these ports that takes it, as through a Service.
+    pub fn lead_to_any(&self, targets: &[u16]) {
+        let addresses = targets.iter().map(|port| ([127, 0, 0, 1], *port).into());
+        *lock(&self.shared.target) = Target::Ports(addresses.collect());
         self.drop_connections();
     }
 
@@ -162,13 +170,17 @@ impl Shared {
         if self.cut.load(Ordering::SeqCst) {
             return;
         }
-        self.accepted.fetch_add(1, Ordering::SeqCst);
-        let target = lock(&self.target).clone();
+        let number = self.accepted.fetch_add(1, Ordering::SeqCst);
+        let mut target = lock(&self.target).clone();
+        if let Target::Ports(addresses) = &mut target {
+            let first = number % addresses.len().max(1);
+            addresses.rotate_left(first);
+        }
         let shared = self.clone();
         let passing = tokio::spawn(async move {
             // That one side went away is what a proxy is there for.
             let _ = match target {
-                Target::Port(address) => match TcpStream::connect(address).await {
+                Target::Ports(addresses) => match TcpStream::connect(&*addresses).await {
                     Ok(server) => shared.pass(client, server).await,
                     Err(error) => Err(error),
                 },

@@ -1,7 +1,8 @@
 //! `make soak`: two registrars on a real control plane under churn, while everything beneath them fails at random.
 //!
-//! `SOAK=20m` says for how long, `SEED=n` repeats the faults of a run, `RATE=20` is how many pods a second come, change or
-//! go. Exit code 1 if anything is not right afterwards. `target/soak` has a timeline of the faults and the registrars' logs.
+//! `MODE=reconcile` is the registrars' mode, `SOAK=20m` says for how long, `SEED=n` repeats the faults of a run, `RATE=20` is
+//! how many pods a second come, change or go, and `OUTAGE=10m` is how long the API server is away after that. Exit code 1 if
+//! anything is not right afterwards. `target/soak/MODE` has a timeline of the faults and the registrars' logs.
 
 use std::{
     path::Path,
@@ -13,7 +14,10 @@ use registrar_adapters::config::duration;
 use registrar_tests::{
     control_plane::programs,
     registrar::program,
-    soak::run::{Plan, run},
+    soak::{
+        mode::Mode,
+        run::{Plan, run},
+    },
 };
 
 fn variable(name: &str) -> Option<String> {
@@ -21,9 +25,14 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn plan() -> anyhow::Result<Plan> {
-    let length = variable("SOAK").unwrap_or_else(|| "20m".into());
-    let length = duration(&length)
-        .with_context(|| format!("SOAK={length:?} is no duration, such as 90s or 20m"))?;
+    let time = |name: &str, default: &str| {
+        let text = variable(name).unwrap_or_else(|| default.into());
+        duration(&text)
+            .with_context(|| format!("{name}={text:?} is no duration, such as 90s or 20m"))
+    };
+    let mode = variable("MODE").unwrap_or_else(|| "reconcile".into());
+    let mode = Mode::named(&mode)
+        .with_context(|| format!("MODE={mode:?} is none of reconcile, webhook and crd"))?;
     let seed = match variable("SEED") {
         Some(seed) => seed
             .parse()
@@ -40,7 +49,9 @@ fn plan() -> anyhow::Result<Plan> {
         .filter(|rate| (0.1..=1000.0).contains(rate))
         .with_context(|| format!("RATE={rate:?} is not between 0.1 and 1000"))?;
     Ok(Plan {
-        length,
+        mode,
+        length: time("SOAK", "20m")?,
+        outage: time("OUTAGE", "0s")?,
         seed,
         per_second,
     })
@@ -52,5 +63,5 @@ async fn main() -> anyhow::Result<()> {
     programs()?;
     program()?;
     let keep = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/soak");
-    run(plan, &keep).await
+    run(plan, &keep.join(plan.mode.name())).await
 }

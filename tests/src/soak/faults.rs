@@ -11,129 +11,20 @@ use std::{
 use anyhow::Context;
 use registrar_adapters::spire::pb::types::EntryMask;
 
-use super::{ROOT, observer::Shared, replica::Replica};
+use super::{
+    kind::{Kind, kinds},
+    mode::Mode,
+    observer::Shared,
+    replica::Replica,
+    reviews::Reviews,
+    right::sorted_line,
+};
 use crate::{
     ControlPlane, Entries,
     api_proxy::Fault,
-    entries::{Entry, id, line},
+    entries::{Entry, id},
     fate::Random,
 };
-
-/// A kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    SpireKilled,
-    SpireFrozen,
-    ApiKilled,
-    ApiFrozen,
-    RegistrarKilled,
-    RegistrarFrozen,
-    DiskFull,
-    FilesExhausted,
-    SpireWayCut,
-    SpireWayCutInFrame,
-    SpireWayStill,
-    ApiWayCut,
-    ApiWayCutInFrame,
-    ApiWayStill,
-    BadFates,
-    ApiStatus,
-    ApiHalf,
-    WatchTwice,
-    StaleList,
-    HistoryGone,
-    EntryTaken,
-    EntryChanged,
-}
-
-/// Kinds and names.
-const KINDS: [(Kind, &str); 22] = [
-    (Kind::SpireKilled, "spire-server killed"),
-    (Kind::SpireFrozen, "spire-server frozen"),
-    (Kind::ApiKilled, "kube-apiserver killed"),
-    (Kind::ApiFrozen, "kube-apiserver frozen"),
-    (Kind::RegistrarKilled, "a registrar killed"),
-    (Kind::RegistrarFrozen, "a registrar frozen"),
-    (Kind::DiskFull, "disk full at log_path"),
-    (Kind::FilesExhausted, "file descriptors exhausted"),
-    (Kind::SpireWayCut, "the way to SPIRE cut"),
-    (
-        Kind::SpireWayCutInFrame,
-        "the way to SPIRE cut after some bytes",
-    ),
-    (Kind::SpireWayStill, "nothing passes to or from SPIRE"),
-    (Kind::ApiWayCut, "the way to the API server cut"),
-    (
-        Kind::ApiWayCutInFrame,
-        "the way to the API server cut after some bytes",
-    ),
-    (
-        Kind::ApiWayStill,
-        "nothing passes to or from the API server",
-    ),
-    (
-        Kind::BadFates,
-        "SPIRE calls and items late, refused or unanswered",
-    ),
-    (Kind::ApiStatus, "API requests answered with an error"),
-    (Kind::ApiHalf, "API answers that end in the middle"),
-    (Kind::WatchTwice, "watch events twice"),
-    (Kind::StaleList, "an old list after an expired watch"),
-    (Kind::HistoryGone, "etcd compacted and watches broken"),
-    (Kind::EntryTaken, "a third party deletes an entry of ours"),
-    (Kind::EntryChanged, "a third party changes an entry of ours"),
-];
-
-/// What it hits: one at a time of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Spire,
-    Api,
-    Process(usize),
-    SpireWay(usize),
-    ApiWay(usize),
-    Fates(usize),
-    Objects(usize),
-    Entry,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        let named = KINDS.iter().find(|(kind, _)| *kind == self);
-        named.map_or("", |(_, name)| name)
-    }
-
-    fn target(self, replica: usize) -> Target {
-        match self {
-            Kind::SpireKilled | Kind::SpireFrozen => Target::Spire,
-            Kind::ApiKilled | Kind::ApiFrozen => Target::Api,
-            Kind::RegistrarKilled
-            | Kind::RegistrarFrozen
-            | Kind::DiskFull
-            | Kind::FilesExhausted => Target::Process(replica),
-            Kind::SpireWayCut | Kind::SpireWayCutInFrame | Kind::SpireWayStill => {
-                Target::SpireWay(replica)
-            }
-            Kind::ApiWayCut | Kind::ApiWayCutInFrame | Kind::ApiWayStill => Target::ApiWay(replica),
-            Kind::BadFates => Target::Fates(replica),
-            Kind::ApiStatus
-            | Kind::ApiHalf
-            | Kind::WatchTwice
-            | Kind::StaleList
-            | Kind::HistoryGone => Target::Objects(replica),
-            Kind::EntryTaken | Kind::EntryChanged => Target::Entry,
-        }
-    }
-
-    /// How long it lasts, in milliseconds.
-    fn lasts(self) -> (usize, usize) {
-        match self {
-            Kind::SpireFrozen | Kind::ApiFrozen | Kind::RegistrarFrozen => (200, 20_000),
-            Kind::BadFates | Kind::DiskFull | Kind::WatchTwice => (2000, 15_000),
-            _ => (100, 6000),
-        }
-    }
-}
 
 struct Active {
     kind: Kind,
@@ -147,6 +38,10 @@ pub struct Injector {
     pub plane: ControlPlane,
     /// The registrars.
     pub replicas: Vec<Replica>,
+    /// How pods are reviewed, in webhook mode.
+    pub reviews: Option<Reviews>,
+    mode: Mode,
+    kinds: Vec<(Kind, &'static str)>,
     entries: Entries,
     random: Random,
     active: Vec<Active>,
@@ -165,7 +60,8 @@ impl Injector {
     pub fn new(
         plane: ControlPlane,
         replicas: Vec<Replica>,
-        seed: u64,
+        reviews: Option<Reviews>,
+        (mode, seed): (Mode, u64),
         observed: Shared,
         timeline: &Path,
     ) -> anyhow::Result<Self> {
@@ -175,6 +71,9 @@ impl Injector {
             entries: plane.entries()?,
             plane,
             replicas,
+            reviews,
+            mode,
+            kinds: kinds(mode),
             random: Random::new(seed),
             active: Vec::new(),
             counts: BTreeMap::new(),
@@ -185,7 +84,8 @@ impl Injector {
     /// What was injected how often.
     pub fn counts(&self) -> Vec<(&'static str, usize)> {
         let count = |kind| self.counts.get(&kind).copied().unwrap_or_default();
-        KINDS.map(|(kind, name)| (name, count(kind))).to_vec()
+        let counted = |(kind, name): &(Kind, &'static str)| (*name, count(*kind));
+        self.kinds.iter().map(counted).collect()
     }
 
     /// Writes a line of the timeline.
@@ -210,7 +110,7 @@ impl Injector {
         self.end(|active| active.until <= Instant::now())?;
         self.all_run()?;
         if self.active.len() < 5 && self.random.below(3) == 0 {
-            let (kind, name) = self.random.one_of(&KINDS);
+            let (kind, name) = self.random.one_of(&self.kinds);
             let replica = self.random.below(self.replicas.len());
             let target = kind.target(replica);
             let (least, most) = kind.lasts();
@@ -266,6 +166,7 @@ impl Injector {
     async fn begin(&mut self, kind: Kind, n: usize) -> anyhow::Result<()> {
         let some = self.random.below(20_000) as u32;
         let replica = &mut self.replicas[n];
+        let reviews = self.reviews.as_ref();
         match kind {
             Kind::SpireKilled => self.plane.spire_server.kill(),
             Kind::SpireFrozen => self.plane.spire_server.freeze(),
@@ -300,6 +201,10 @@ impl Injector {
                 replica.objects.fault("watch=", None, Fault::Twice);
                 replica.objects.cut_streams();
             }
+            Kind::WatchReordered => {
+                replica.objects.fault("watch=", None, Fault::Reordered);
+                replica.objects.cut_streams();
+            }
             Kind::StaleList => {
                 replica.objects.fault("watch=", None, Fault::Status(410));
                 replica.objects.fault("limit=", None, Fault::Stale);
@@ -311,6 +216,10 @@ impl Injector {
                 replica.objects.cut_streams();
             }
             Kind::EntryTaken | Kind::EntryChanged => self.meddle(kind).await,
+            Kind::CertificatesSwapped => reviews.map_or(Ok(()), Reviews::swap)?,
+            Kind::CertificateHalf => reviews.map_or(Ok(()), Reviews::halve)?,
+            Kind::WebhookWayCut => reviews.into_iter().for_each(|r| r.way.cut()),
+            Kind::WebhookWayStill => reviews.into_iter().for_each(|r| r.way.be_still()),
         }
         Ok(())
     }
@@ -322,6 +231,7 @@ impl Injector {
         for Active { kind, replica, .. } in over {
             self.note(&format!("ends:   {}, replica {}", kind.name(), replica + 1));
             let replica = &mut self.replicas[replica];
+            let reviews = self.reviews.as_ref();
             match kind {
                 Kind::SpireKilled => self.plane.spire_server.start_again()?,
                 Kind::SpireFrozen => self.plane.spire_server.thaw(),
@@ -340,6 +250,16 @@ impl Injector {
                     replica.objects.heal();
                     replica.objects.cut_streams();
                 }
+                Kind::WatchReordered => {
+                    replica.objects.heal();
+                    replica.objects.expire_watches();
+                }
+                Kind::CertificatesSwapped | Kind::CertificateHalf => {
+                    reviews.map_or(Ok(()), Reviews::restore)?;
+                }
+                Kind::WebhookWayCut | Kind::WebhookWayStill => {
+                    reviews.into_iter().for_each(|r| r.way.heal());
+                }
                 Kind::HistoryGone | Kind::EntryTaken | Kind::EntryChanged => {}
             }
         }
@@ -353,7 +273,7 @@ impl Injector {
         let parent = |e: &Entry| e.parent_id.clone().unwrap_or_default().path;
         let ours: Vec<_> = all
             .into_iter()
-            .filter(|e| parent(e).starts_with(ROOT) && !e.id.starts_with("foreign"))
+            .filter(|e| parent(e).starts_with(self.mode.root()) && !e.id.starts_with("foreign"))
             .collect();
         if ours.is_empty() {
             return;
@@ -363,7 +283,7 @@ impl Injector {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .meddled
-            .insert(line(&entry));
+            .insert(sorted_line(&entry));
         // Whether it is done is not what matters.
         if kind == Kind::EntryTaken {
             let _ = self.entries.delete(&entry.id).await;

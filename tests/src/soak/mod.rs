@@ -3,11 +3,17 @@
 
 pub mod churn;
 pub mod faults;
+pub mod kind;
+pub mod mode;
 pub mod observer;
+pub mod others;
+pub mod outage;
 pub mod replica;
+pub mod reviews;
 pub mod right;
 pub mod run;
 pub mod summary;
+pub mod told;
 
 /// The name of the cluster.
 pub const CLUSTER: &str = "soak";
@@ -15,7 +21,5 @@ pub const CLUSTER: &str = "soak";
 pub const NAMESPACE: &str = "soak";
 /// The annotation that says which path a pod gets.
 pub const ANNOTATION: &str = "example.org/id";
-/// The root of the nodes.
-pub const ROOT: &str = "/spire-k8s-registrar/soak/node";
 /// Nodes.
 pub const NODES: usize = 4;

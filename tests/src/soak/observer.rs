@@ -12,7 +12,10 @@ use kube::Client;
 use rusqlite::{Connection, OpenFlags};
 use tokio::task::JoinHandle;
 
-use super::right::{self, Living};
+use super::{
+    mode::Mode,
+    right::{self, Living},
+};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(500);
@@ -50,7 +53,12 @@ struct State {
 ///
 /// # Errors
 /// If the database cannot be opened.
-pub fn begin(client: Client, database: &Path, seen: Shared) -> anyhow::Result<JoinHandle<()>> {
+pub fn begin(
+    client: Client,
+    database: &Path,
+    mode: Mode,
+    seen: Shared,
+) -> anyhow::Result<JoinHandle<()>> {
     let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(Duration::from_secs(2))?;
     let connection = Arc::new(Mutex::new(connection));
@@ -61,7 +69,7 @@ pub fn begin(client: Client, database: &Path, seen: Shared) -> anyhow::Result<Jo
         loop {
             turn.tick().await;
             // Without an answer nothing can be said of this moment.
-            let asked = tokio::time::timeout(Duration::from_secs(2), right::pods(&client));
+            let asked = tokio::time::timeout(Duration::from_secs(2), right::pods(&client, mode));
             let Ok(Ok(living)) = asked.await else {
                 continue;
             };
@@ -117,7 +125,7 @@ fn look(
     }
 }
 
-/// All entries, as [`crate::entries::line`] writes them.
+/// All entries, as [`right::sorted_line`] writes them.
 fn lines(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
     let mut query = connection.prepare_cached(
         "SELECT e.id, e.spiffe_id, e.parent_id, s.type, s.value FROM registered_entries e \

@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::Context;
 
-use super::{ANNOTATION, CLUSTER, NAMESPACE};
+use super::{CLUSTER, mode::Mode, reviews::Reviews};
 use crate::{
     ApiProxy, ControlPlane, Registrar,
     api_proxy::plain_kubeconfig,
     bench::probe::memory_mib,
+    process::free_port,
     proxy::Proxy,
     relay::{Record, Relay},
 };
@@ -28,6 +29,8 @@ pub struct Replica {
     pub spire: Proxy,
     /// On the way to the SPIRE Server: calls.
     pub relay: Relay,
+    /// Where it is asked for reviews, in webhook mode.
+    pub port: u16,
     log: PathBuf,
     open_files: Option<usize>,
 }
@@ -41,7 +44,10 @@ impl Replica {
         plane: &ControlPlane,
         name: &'static str,
         seed: u64,
+        mode: Mode,
+        reviews: Option<&Reviews>,
     ) -> anyhow::Result<Self> {
+        let port = free_port()?;
         let dir = plane.dir();
         let record = Record::default();
         let relay = Relay::with_seed(dir, name, &plane.spire_socket(), record, seed)?;
@@ -52,11 +58,10 @@ impl Replica {
         let kubeconfig = plain_kubeconfig(dir, api.port())?;
         let log = dir.join(format!("{name}-log"));
         std::os::unix::fs::symlink(log.with_extension("again"), &log)?;
-        let extra = format!(
-            "leader_election = true\nnamespace = \"{NAMESPACE}\"\npod_annotation = \"{ANNOTATION}\"\n\
-             drift_interval = \"5s\"\nlog_level = \"info\"\nlog_path = \"{}\"",
-            log.display()
-        );
+        let mut extra = mode.config() + &format!("log_path = \"{}\"\n", log.display());
+        if let Some(reviews) = reviews {
+            extra += &reviews.config_at(port);
+        }
         let registrar = Registrar::start_with(plane, &kubeconfig, &socket, CLUSTER, &extra)?;
         Ok(Self {
             registrar,
@@ -64,6 +69,7 @@ impl Replica {
             objects,
             spire,
             relay,
+            port,
             log,
             open_files: None,
         })

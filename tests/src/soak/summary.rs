@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{churn::Done, observer::Seen};
+use super::{churn::Done, observer::Seen, outage::Outage, run::Plan};
 
 /// The memory of a registrar, in MiB.
 #[derive(Debug, Clone, Copy)]
@@ -20,10 +20,10 @@ pub struct Memory {
 /// All of it.
 #[derive(Debug)]
 pub struct Summary {
-    /// Repeats the faults.
-    pub seed: u64,
-    /// How long things failed.
-    pub length: Duration,
+    /// What was to be done.
+    pub plan: Plan,
+    /// How the API server was away for long.
+    pub outage: Option<Outage>,
     /// Faults by kind.
     pub faults: Vec<(&'static str, usize)>,
     /// Calls to SPIRE that met a bad fate.
@@ -51,8 +51,10 @@ impl Summary {
         let mut row = |what: &str, value: &dyn fmt::Display| {
             rows.push((what.to_owned(), value.to_string()));
         };
-        row("seed", &self.seed);
-        row("length", &format!("{} s", self.length.as_secs()));
+        row("mode", &self.plan.mode.name());
+        row("seed", &self.plan.seed);
+        row("pods a second", &self.plan.per_second);
+        row("length", &format!("{} s", self.plan.length.as_secs()));
         for (kind, count) in &self.faults {
             row(kind, count);
         }
@@ -60,6 +62,13 @@ impl Summary {
         row("calls to SPIRE that met a bad fate", &self.calls);
         row("requests to the API server that met one", &self.requests);
         let count = |n: &AtomicUsize| n.load(Ordering::Relaxed);
+        if let Some(outage) = &self.outage {
+            let length = format!("{} s", outage.length.as_secs());
+            row("the API server away after that", &length);
+            for (n, said) in outage.ready.iter().enumerate() {
+                row(&format!("/readyz of registrar {} then", n + 1), said);
+            }
+        }
         row("pods made", &count(&done.made));
         row("pods deleted", &count(&done.deleted));
         row("pods changed", &count(&done.changed));
