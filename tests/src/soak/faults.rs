@@ -156,9 +156,15 @@ impl Injector {
         self.plane.etcd.must_run()?;
         for (n, replica) in self.replicas.iter_mut().enumerate() {
             let dead = |a: &Active| a.kind == Kind::RegistrarKilled && a.replica == n;
-            if !self.active.iter().any(dead) {
-                replica.registrar.process.must_run()?;
+            if self.active.iter().any(dead) {
+                continue;
             }
+            let process = &mut replica.registrar.process;
+            // As it should: nobody can be served with half of a certificate. A kubelet starts it again, too.
+            if process.ended().is_some() && had_no_certificate(&process.log_tail()) {
+                process.start_again()?;
+            }
+            process.must_run()?;
         }
         Ok(())
     }
@@ -296,4 +302,10 @@ impl Injector {
             let _ = self.entries.update(entry, mask).await;
         }
     }
+}
+
+/// Whether the last thing that a registrar said was that its certificate is none.
+fn had_no_certificate(log: &str) -> bool {
+    let last = log.lines().next_back().unwrap_or_default();
+    last.starts_with("unable to load server keypair")
 }
