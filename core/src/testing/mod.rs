@@ -2,9 +2,11 @@
 //! machine through histories of events, faults and meddling.
 
 mod crd_world;
+mod objects;
 pub mod strategies;
 mod world;
 
 pub use crate::model::{ModelApi, ModelServer, Row};
 pub use crd_world::{CrdAction, CrdDefect, CrdProperty, CrdViolation, CrdWorld};
+pub use objects::bound_pod;
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};

@@ -9,7 +9,7 @@ use registrar_core::{
     ports::SpireCall,
     rules::{Bundles, Decision, PodLookups, decide_pod},
     sync::{CallId, Event, Fact, Reconciler},
-    testing::ModelServer,
+    testing::{ModelServer, bound_pod},
 };
 
 pub fn policy() -> Policy {
@@ -19,20 +19,8 @@ pub fn policy() -> Policy {
 }
 
 pub fn pod(n: usize) -> PodSnapshot {
-    PodSnapshot {
-        namespace: "ns".into(),
-        name: format!("pod-{n:04}").into(),
-        uid: Uid::new(format!("uid-{n}")),
-        node_name: Some("node-0".into()),
-        service_account: Some("sa".into()),
-        hostname: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        pod_ips: Box::new([]),
-        mirror: false,
-        terminating: false,
-        finished: false,
-    }
+    let (name, uid) = (format!("pod-{n:04}"), format!("uid-{n}"));
+    bound_pod("ns", &name, &uid, "node-0", "sa")
 }
 
 pub fn node() -> NodeSnapshot {
