@@ -7,6 +7,7 @@ mod causes;
 pub mod config;
 pub mod definition;
 pub mod kubernetes;
+mod limit;
 pub mod listen;
 pub mod manifests;
 pub mod objects;

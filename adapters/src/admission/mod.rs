@@ -9,7 +9,6 @@ pub mod certificates;
 pub mod endpoints;
 pub mod generate;
 pub mod issued;
-mod limit;
 pub mod pod;
 pub mod reload;
 pub mod review;

@@ -15,19 +15,24 @@ use axum::{
 };
 use axum_server::{Handle, Server, tls_rustls::RustlsAcceptor};
 use futures::StreamExt;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{AcquireError, Semaphore, SemaphorePermit},
+};
 
 use super::{
     certificates::Tls,
     endpoints::{Endpoints, Head, Reply},
-    limit::AtMost,
 };
+use crate::limit::AtMost;
 
 /// What a client may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of a body. etcd takes objects of 1.5 MiB; a review holds two.
     pub body: usize,
+    /// Bytes of all bodies that are being read or answered. A body waits for room within its own time.
+    pub bodies: u32,
     /// From the first byte of a request to the end of its header.
     pub header_within: Duration,
     /// From there to the end of its body.
@@ -46,6 +51,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 8 << 20,
+            bodies: 64 << 20,
             header_within: Duration::from_secs(5),
             body_within: Duration::from_secs(10),
             handshake_within: Duration::from_secs(5),
@@ -73,6 +79,8 @@ type Observer = Arc<dyn Fn(Outcome, Duration) + Send + Sync>;
 struct Shared {
     endpoints: Endpoints,
     limits: Limits,
+    /// One permit is one byte of a body.
+    room: Arc<Semaphore>,
     observer: Observer,
 }
 
@@ -116,6 +124,7 @@ pub async fn serve(
     let shared = Shared {
         endpoints,
         limits,
+        room: Arc::new(Semaphore::new(limits.bodies as usize)),
         observer: Arc::new(observer),
     };
     let app = Router::new().fallback(handle_request).with_state(shared);
@@ -153,15 +162,21 @@ async fn answer(shared: &Shared, request: Request) -> Reply {
     if let Err(refusal) = shared.endpoints.find(head) {
         return refusal;
     }
-    match read(body, &shared.limits).await {
-        Ok(body) => shared.endpoints.answer(head, &body).await,
+    match read(body, &shared.limits, &shared.room).await {
+        Ok((body, _room)) => shared.endpoints.answer(head, &body).await,
         Err(refusal) => refusal,
     }
 }
 
-async fn read(body: Body, limits: &Limits) -> Result<Vec<u8>, Reply> {
+/// The body, and the room that it takes up while it is held.
+async fn read<'r>(
+    body: Body,
+    limits: &Limits,
+    room: &'r Semaphore,
+) -> Result<(Vec<u8>, SemaphorePermit<'r>), Reply> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
+    let mut taken = room.acquire_many(0).await.map_err(closed)?;
     let mut size = 0;
     let too_large = || Reply::text(413, &format!("Body larger than {} bytes", limits.body));
     let whole = async {
@@ -169,11 +184,14 @@ async fn read(body: Body, limits: &Limits) -> Result<Vec<u8>, Reply> {
             let chunk = chunk.map_err(|_| Reply::text(400, "Body cannot be read"))?;
             size += chunk.len();
             if size <= limits.body {
+                let more = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+                taken.merge(room.acquire_many(more).await.map_err(closed)?);
                 bytes.extend_from_slice(&chunk);
                 continue;
             }
             // What is too much is thrown away, within reason: a client that is cut off while it sends hears no answer.
             bytes = Vec::new();
+            taken = room.acquire_many(0).await.map_err(closed)?;
             if size > 2 * limits.body {
                 break;
             }
@@ -181,10 +199,10 @@ async fn read(body: Body, limits: &Limits) -> Result<Vec<u8>, Reply> {
         if size > limits.body {
             return Err(too_large());
         }
-        Ok(std::mem::take(&mut bytes))
+        Ok(())
     };
     match tokio::time::timeout(limits.body_within, whole).await {
-        Ok(read) => read,
+        Ok(read) => read.map(|()| (bytes, taken)),
         Err(_) if size > limits.body => Err(too_large()),
         Err(_) => {
             let seconds = limits.body_within.as_secs();
@@ -192,6 +210,11 @@ async fn read(body: Body, limits: &Limits) -> Result<Vec<u8>, Reply> {
             Err(Reply::text(408, &text))
         }
     }
+}
+
+/// Nobody closes the semaphore; were it closed, the server would be at its end.
+fn closed(_: AcquireError) -> Reply {
+    Reply::text(500, "Internal error occurred: the registrar is stopping")
 }
 
 fn response(reply: Reply) -> Response {

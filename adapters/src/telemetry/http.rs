@@ -14,12 +14,25 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use axum_server::Server;
 
 use super::Metrics;
-use crate::listen::{ListenError, listen};
+use crate::{
+    limit::AtMost,
+    listen::{ListenError, listen},
+};
 
 /// The loop is taken for stuck when it has not turned for this long.
 const STUCK: Duration = Duration::from_secs(60);
+
+/// Connections at a time: anybody on the network may make them.
+const CONNECTIONS: usize = 256;
+/// Requests at a time on one HTTP/2 connection.
+const STREAMS: u32 = 16;
+/// From a connection's beginning, or the last answer on it, to the end of a request's header.
+const HEADER_WITHIN: Duration = Duration::from_secs(5);
+/// Every answer is there at once, so whoever takes longer to read it takes up a place.
+const LONGEST_CONNECTION: Duration = Duration::from_secs(60);
 
 /// What the probes tell; the driver keeps it true. Clones share it.
 #[derive(Debug, Clone)]
@@ -115,7 +128,17 @@ pub async fn serve(
         .route("/healthz", get(async |State(s): State<Shared>| s.1.live()))
         .route("/readyz", get(async |State(s): State<Shared>| s.1.ready()))
         .with_state((metrics, health));
-    Ok((bound, async move { axum::serve(listener, app).await }))
+    let acceptor = AtMost::connections(CONNECTIONS).lasting(LONGEST_CONNECTION);
+    let mut server = Server::<SocketAddr>::from_listener(listener).acceptor(acceptor);
+    server
+        .http_builder()
+        .http1()
+        .header_read_timeout(HEADER_WITHIN);
+    server
+        .http_builder()
+        .http2()
+        .max_concurrent_streams(STREAMS);
+    Ok((bound, server.serve(app.into_make_service())))
 }
 
 type Shared = (Metrics, Health);

@@ -179,3 +179,38 @@ async fn requests_under_way_are_answered_before_the_end() {
         .expect("without a panic")
         .expect("and without an error");
 }
+
+#[tokio::test]
+async fn bodies_are_bounded_all_together_and_wait_for_room() {
+    let held = Arc::new(Held {
+        come: Semaphore::new(0),
+        may: Semaphore::new(0),
+    });
+    let size = 64 << 10;
+    let limits = Limits {
+        bodies: size + 4096,
+        body_within: Duration::from_secs(3),
+        ..Limits::default()
+    };
+    let server = Running::serving(limits, held.clone(), false).await;
+    let filled = format!("{REVIEW}{}", " ".repeat(size as usize - REVIEW.len()));
+    let large = post(&filled);
+    let mut first = server
+        .connect(Some(&server.client), &[])
+        .await
+        .expect("connected");
+    first.write_all(large.as_bytes()).await.expect("sent");
+    let _come = held.come.acquire().await.expect("never closed");
+    let refused = server.talk(large.as_bytes()).await.expect("answered");
+    assert!(refused.starts_with("HTTP/1.1 408"), "{refused}");
+    // There is room for a small one, and again for a large one once the first is answered.
+    held.may.add_permits(1);
+    let mut answer = Vec::new();
+    let _ = first.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.ends_with(ADMITTED), "{answer}");
+    for body in [REVIEW, &filled] {
+        let answer = server.talk(post(body).as_bytes()).await.expect("answered");
+        assert!(answer.ends_with(ADMITTED), "{answer}");
+    }
+}
