@@ -1,6 +1,8 @@
 //! Log lines: `key=value` text or JSON, to standard error or to a file that can be reopened.
 
 use std::{
+    borrow::Cow,
+    fmt::Write as _,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::PathBuf,
@@ -69,13 +71,14 @@ pub struct Writer(Option<LogFile>);
 
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let harmless = harmless(line);
         let written = match &self.0 {
             Some(log) => log
                 .file
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .write_all(line),
-            None => io::stderr().lock().write_all(line),
+                .write_all(&harmless),
+            None => io::stderr().lock().write_all(&harmless),
         };
         // Reported as written: there is nobody to tell, and the caller would print the failure for every line.
         let _ = written;
@@ -85,6 +88,29 @@ impl Write for Writer {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The line with every control character in it written out, as text and as JSON have it alike: what a tenant wrote must not
+/// move a terminal's cursor. Formatters leave some of them as they are, those of one byte in Latin-1 for example.
+fn harmless(line: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(text) = std::str::from_utf8(line) else {
+        return Cow::Borrowed(line);
+    };
+    let body = text.strip_suffix('\n').unwrap_or(text);
+    if !body.contains(char::is_control) {
+        return Cow::Borrowed(line);
+    }
+    let mut clean = String::with_capacity(line.len() + 16);
+    for character in body.chars() {
+        if character.is_control() {
+            // Writing to a string does not fail.
+            let _ = write!(clean, "\\u{:04x}", u32::from(character));
+        } else {
+            clean.push(character);
+        }
+    }
+    clean.push('\n');
+    Cow::Owned(clean.into_bytes())
 }
 
 impl<'a> MakeWriter<'a> for Writer {
@@ -153,13 +179,23 @@ mod tests {
 
     #[test]
     fn what_tenants_write_never_breaks_a_line() {
-        let hostile = "a\nlevel=error fake=1\u{1b}[31m\r\"";
+        // A forged line, colours by ESC and by the one-byte CSI, a line break of Unicode, the end of a text, and DEL.
+        let hostile = "a\nlevel=error fake=1\u{1b}[31m\r\"\u{9b}31m\u{85}b\u{7f}\0";
         for format in [Format::Text, Format::Json] {
             let lines = lines(format, || {
                 tracing::info!(target: "registrar_test", pod = hostile, "entry created");
+                tracing::info!(target: "registrar_test", pod = %hostile, "entry created");
+                tracing::info!(target: "registrar_test", pod = ?hostile, "entry created");
+                tracing::info!(target: "registrar_test", "entry of {hostile} created");
+                tracing::info!(target: "registrar_test", pod = "a\u{9b}31m", "no other need to quote");
             });
-            assert_eq!(lines.len(), 1, "{lines:?}");
-            assert!(!lines[0].contains('\u{1b}'), "{lines:?}");
+            assert_eq!(lines.len(), 5, "{lines:?}");
+            for line in lines {
+                if format == Format::Json {
+                    serde_json::from_str::<serde_json::Value>(&line).expect("JSON");
+                }
+                assert!(!line.contains(char::is_control), "{line:?}");
+            }
         }
     }
 
