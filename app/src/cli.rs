@@ -116,8 +116,9 @@ pub struct PlanArgs {
     /// Compares with these entries: the output of `spire-server entry show -output json`
     #[arg(long, value_name = "FILE")]
     pub entries: Option<PathBuf>,
-    /// Compares with what spire-controller-manager gives: the files hold its resources and configuration, too
-    #[arg(long, conflicts_with_all = ["live", "entries"])]
+    /// Compares with what spire-controller-manager gives: the files hold its resources and configuration, too; with -entries,
+    /// its entries are taken as they are on the server
+    #[arg(long, conflicts_with = "live")]
     pub from_scm: bool,
     /// A kubeconfig file; overrides the key of the same name
     #[arg(long, value_name = "FILE")]

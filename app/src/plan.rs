@@ -26,7 +26,8 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let (policy, common) = policy_of(configuration(&args.config)?)?;
     if args.from_scm {
         let sources = manifests::sources(&args.sources)?;
-        return crate::scm::compare(policy, &sources, args.output);
+        let entries = args.entries.as_deref();
+        return crate::scm::compare(policy, &sources, entries, args.output);
     }
     let collected = if args.live {
         let runtime = tokio::runtime::Builder::new_multi_thread()

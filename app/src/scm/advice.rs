@@ -21,8 +21,17 @@ pub struct Advice {
 /// Advice for all of them.
 pub fn advice(resources: &Resources, policy: &Policy) -> Vec<Advice> {
     let mut all = Vec::new();
-    if let Some(configuration) = &resources.configuration {
-        all.push(of_configuration(configuration, resources, policy));
+    match &resources.configuration {
+        Some(configuration) => all.push(of_configuration(configuration, resources, policy)),
+        None => all.push(Advice {
+            of: "no ControllerManagerConfig".into(),
+            settings: Vec::new(),
+            remarks: vec![
+                "trust domain and cluster are taken for those of this configuration, and its other settings for their \
+                 defaults; whether it has an entryIDPrefix, and so whether both may run side by side, is not known"
+                    .into(),
+            ],
+        }),
     }
     all.extend(resources.ids.iter().map(|id| of_id(id, policy)));
     for (name, id) in &resources.statics {
@@ -216,6 +225,9 @@ fn crd_template(path: &[Piece]) -> Result<String, String> {
             Piece::Value(Value::ClusterName) => ".Context.ClusterName",
             Piece::Value(Value::TrustDomain) => ".Context.TrustDomain",
             Piece::Value(Value::ClusterDomain) => ".Context.ClusterDomain",
+            Piece::Value(Value::NodeUid) => {
+                return Err("the node's UID in a path: no setting of ours gives that".into());
+            }
             Piece::Value(Value::Label(key) | Value::Annotation(key)) => {
                 return Err(format!(
                     "label or annotation {key:?} beside other parts of a path: no setting of ours gives that; write \

@@ -2,6 +2,7 @@
 //! settings of ours come nearest.
 
 mod advice;
+mod entries;
 mod resources;
 mod show;
 mod template;
@@ -10,6 +11,7 @@ mod view;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, BufWriter, Write},
+    path::Path,
     process::ExitCode,
     sync::Arc,
 };
@@ -17,7 +19,7 @@ use std::{
 use anyhow::bail;
 use registrar_adapters::manifests::{self, Source};
 use registrar_core::{
-    cluster::{Kind, Object, ObjectKey, PodSnapshot},
+    cluster::{Kind, Object, ObjectKey, PodSnapshot, Uid},
     entry::Entry,
     policy::Policy,
     sync::{Event, Plan},
@@ -29,6 +31,7 @@ use crate::{
     command::{exit_code, finish},
     render::{self, Paint},
 };
+use entries::{Difference, Theirs};
 use resources::Resources;
 
 /// How one pod's identity fares.
@@ -83,34 +86,48 @@ pub struct Compared {
     pub fate: Fate,
     /// Its entry; `None` if it cannot be told.
     pub entry: Option<EntryFate>,
+    /// Where entries of the SPIFFE IDs that both give differ.
+    pub differences: Vec<Difference>,
 }
 
-/// Reads resources and pods, and prints the comparison.
+/// Reads resources and pods, and prints the comparison. With the server's entries, theirs are taken as they are there and
+/// not as their resources would have them.
 ///
 /// # Errors
 /// If something cannot be read, or there is no resource of spire-controller-manager in the files.
-pub fn compare(policy: Policy, sources: &[Source], output: Output) -> anyhow::Result<ExitCode> {
+pub fn compare(
+    policy: Policy,
+    sources: &[Source],
+    entries: Option<&Path>,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     if sources.contains(&Source::StandardInput) {
         bail!(
             "-from-scm reads its files twice, so standard input (-) will not do: write it to a file"
         );
     }
     let reading = manifests::read_whole(sources, resources::GROUP);
-    let resources = Resources::of(&reading.whole);
+    let mut resources = Resources::of(&reading.whole, &policy);
     if resources.is_empty() {
         bail!(
             "there is no ClusterSPIFFEID, ClusterStaticEntry or ControllerManagerConfig in the files: \
              kubectl get clusterspiffeids,clusterstaticentries,namespaces,nodes,pods -A -o json"
         );
     }
-    let pods = pods_of(&policy, &resources, sources);
+    let stored = entries.map(collect::entries_of).transpose()?;
+    let stored = stored.map(|shown| entries::by_uid(&policy, &shown.entries));
+    let pods = pods_of(&policy, &mut resources, sources);
     let collected = collect::offline(policy.clone(), sources, None)?;
     let mut troubles: Vec<String> = reading.troubles.iter().map(ToString::to_string).collect();
     troubles.extend(collected.troubles.iter().cloned());
     troubles.sort();
     troubles.dedup();
     let plan = collected.machine.plan(&[]);
-    let pods = compared(&policy, &resources, &pods, &plan);
+    let theirs = |pod: &PodSnapshot| match &stored {
+        Some(stored) => Ok(stored.get(&pod.uid).cloned().unwrap_or_default()),
+        None => resources.entries_of(pod),
+    };
+    let pods = compared(&policy, theirs, &pods, &plan);
     let advice = advice::advice(&resources, &policy);
     let mut out = BufWriter::new(io::stdout().lock());
     let printed = match output {
@@ -130,8 +147,8 @@ pub fn compare(policy: Policy, sources: &[Source], output: Output) -> anyhow::Re
     Ok(exit_code(!plan.held.is_empty()))
 }
 
-/// The pods, with the labels and annotations that the resources read.
-fn pods_of(policy: &Policy, resources: &Resources, sources: &[Source]) -> Vec<PodSnapshot> {
+/// The pods, with the labels and annotations that the resources read; and the nodes, into what templates read.
+fn pods_of(policy: &Policy, resources: &mut Resources, sources: &[Source]) -> Vec<PodSnapshot> {
     let mut wanted = policy.wanted_metadata();
     let (labels, annotations) = resources.keys();
     wanted.labels.extend(labels.into_iter().map(Arc::from));
@@ -139,28 +156,28 @@ fn pods_of(policy: &Policy, resources: &Resources, sources: &[Source]) -> Vec<Po
         .annotations
         .extend(annotations.into_iter().map(Arc::from));
     let mut pods = Vec::new();
-    manifests::read(sources, &wanted, &mut |event, _| {
-        if let Event::Listed(Object::Pod(pod)) = event {
-            pods.push(pod);
+    let mut nodes: BTreeMap<Arc<str>, Uid> = BTreeMap::new();
+    manifests::read(sources, &wanted, &mut |event, _| match event {
+        Event::Listed(Object::Pod(pod)) => pods.push(pod),
+        Event::Listed(Object::Node(node)) => {
+            nodes.insert(node.name, node.uid);
         }
+        _ => {}
     });
+    resources.cluster.nodes = nodes;
     pods
 }
 
 fn compared(
     policy: &Policy,
-    resources: &Resources,
+    theirs_of: impl Fn(&PodSnapshot) -> Result<Vec<Theirs>, String>,
     pods: &[PodSnapshot],
     plan: &Plan,
 ) -> BTreeMap<ObjectKey, Compared> {
-    let mut in_the_way: BTreeSet<&ObjectKey> = BTreeSet::new();
-    let mut ours: BTreeMap<ObjectKey, BTreeSet<String>> = BTreeMap::new();
+    let mut wanted: BTreeMap<ObjectKey, Vec<&Entry>> = BTreeMap::new();
     for planned in plan.entries.iter().filter(|p| p.object.kind == Kind::Pod) {
-        let ids = ours.entry(planned.object.clone()).or_default();
-        ids.insert(planned.entry.spiffe_id.to_string());
-        if has_their_form(policy, &planned.entry) {
-            in_the_way.insert(&planned.object);
-        }
+        let entries = wanted.entry(planned.object.clone()).or_default();
+        entries.push(&planned.entry);
     }
     let skipped = plan.skipped.iter().map(|(o, r)| (o, r.to_string()));
     let held = plan.held.iter().map(|(o, p)| (o, format!("held: {p}")));
@@ -168,32 +185,60 @@ fn compared(
     let mut fates = BTreeMap::new();
     for pod in pods {
         let key = ObjectKey::new(Kind::Pod, pod.namespace.clone(), pod.name.clone());
-        let mine = ours.remove(&key).unwrap_or_default();
-        let fate = match resources.ids_of(pod) {
+        let entries = wanted.remove(&key).unwrap_or_default();
+        let ours: BTreeSet<String> = entries.iter().map(|e| e.spiffe_id.to_string()).collect();
+        let list = |ids: BTreeSet<String>| ids.into_iter().collect::<Vec<_>>();
+        let mut differences = Vec::new();
+        let fate = match theirs_of(pod) {
             Err(why) => Fate::Untold(why),
-            Ok(theirs) if theirs.is_empty() && mine.is_empty() => continue,
-            Ok(theirs) if theirs == mine => Fate::Same(mine.into_iter().collect()),
-            Ok(theirs) if theirs.is_empty() => Fate::Added(mine.into_iter().collect()),
-            Ok(theirs) if mine.is_empty() => {
-                let why = why_not.get(&key).cloned();
-                let why = why.unwrap_or_else(|| "it gets no entry".to_owned());
-                Fate::Lost(theirs.into_iter().collect(), why)
+            Ok(all) => {
+                for (theirs, ours) in pairs(&all, &entries) {
+                    differences.extend(entries::differences(theirs, ours));
+                }
+                let theirs: BTreeSet<String> = all.into_iter().map(|e| e.spiffe_id).collect();
+                match (theirs.is_empty(), ours.is_empty()) {
+                    (true, true) => continue,
+                    (true, false) => Fate::Added(list(ours)),
+                    (false, true) => {
+                        let why = why_not.get(&key).cloned();
+                        let why = why.unwrap_or_else(|| "it gets no entry".to_owned());
+                        Fate::Lost(list(theirs), why)
+                    }
+                    (false, false) if theirs == ours => Fate::Same(list(ours)),
+                    (false, false) => Fate::Changed {
+                        theirs: list(theirs),
+                        ours: list(ours),
+                    },
+                }
             }
-            Ok(theirs) => Fate::Changed {
-                theirs: theirs.into_iter().collect(),
-                ours: mine.into_iter().collect(),
-            },
         };
+        let in_the_way = || entries.iter().any(|e| has_their_form(policy, e));
         let entry = match &fate {
-            Fate::Same(_) if in_the_way.contains(&key) => Some(EntryFate::InTheWay),
+            Fate::Same(_) if in_the_way() => Some(EntryFate::InTheWay),
             Fate::Same(_) | Fate::Changed { .. } => Some(EntryFate::Beside),
             Fate::Added(_) => Some(EntryFate::New),
             Fate::Lost(..) => Some(EntryFate::None),
             Fate::Untold(_) => None,
         };
-        fates.insert(key, Compared { fate, entry });
+        let compared = Compared {
+            fate,
+            entry,
+            differences,
+        };
+        fates.insert(key, compared);
     }
     fates
+}
+
+/// Their entries and ours of one SPIFFE ID.
+fn pairs<'e>(
+    theirs: &'e [Theirs],
+    ours: &'e [&Entry],
+) -> impl Iterator<Item = (&'e Theirs, &'e Entry)> {
+    theirs.iter().filter_map(move |theirs| {
+        let same = |e: &&&Entry| e.spiffe_id.to_string() == theirs.spiffe_id;
+        Some((theirs, *ours.iter().find(same)?))
+    })
 }
 
 /// Directly under an agent, and selected by the pod's UID alone.

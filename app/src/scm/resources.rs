@@ -2,16 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use registrar_core::{cluster::PodSnapshot, spiffe::SpiffeId};
+use registrar_adapters::config::duration;
+use registrar_core::{cluster::PodSnapshot, policy::Policy, spiffe::SpiffeId};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::template::{self, Cluster, Piece};
+use super::{
+    entries::Theirs,
+    template::{self, Cluster, Piece},
+};
 
 /// Their API group.
 pub const GROUP: &str = "spire.spiffe.io";
 /// What it ignores by default.
 const IGNORED: [&str; 3] = ["kube-system", "kube-public", "spire-system"];
+
+/// Where entries hang by default.
+const PARENT: &str =
+    "spiffe://{{ .TrustDomain }}/spire/agent/k8s_psat/{{ .ClusterName }}/{{ .NodeMeta.UID }}";
 
 /// `spec` of a ClusterSPIFFEID.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -19,6 +27,9 @@ const IGNORED: [&str; 3] = ["kube-system", "kube-public", "spire-system"];
 pub struct ClusterSpiffeId {
     #[serde(skip)]
     pub name: String,
+    /// When it was made, then its UID: of two that give the same entry the oldest counts.
+    #[serde(skip)]
+    pub age: (String, String),
     #[serde(rename = "spiffeIDTemplate")]
     pub template: String,
     pub ttl: Option<String>,
@@ -113,33 +124,51 @@ pub struct Resources {
     /// Those that cannot be understood, and why.
     pub unreadable: Vec<String>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// What templates read of it.
+    pub cluster: Cluster,
 }
 
 impl Resources {
-    /// From whole objects.
-    pub fn of(objects: &[Value]) -> Self {
+    /// From whole objects. Without its configuration, trust domain and cluster are those of `policy`.
+    pub fn of(objects: &[Value], policy: &Policy) -> Self {
         let mut resources = Self::default();
         for object in objects {
             resources.take(object);
         }
-        if let Some(configuration) = &resources.configuration {
-            let manages = |r: &ClusterSpiffeId| configuration.manages(&r.class_name);
-            resources.ids.retain(manages);
-        }
+        resources.cluster = match &resources.configuration {
+            Some(configuration) => {
+                let manages = |r: &ClusterSpiffeId| configuration.manages(&r.class_name);
+                resources.ids.retain(manages);
+                Cluster {
+                    trust_domain: configuration.trust_domain.clone(),
+                    name: configuration.cluster_name.clone(),
+                    domain: configuration.cluster_domain.clone(),
+                    ..Cluster::default()
+                }
+            }
+            None => Cluster {
+                trust_domain: policy.trust_domain.to_string(),
+                name: policy.cluster.to_string(),
+                ..Cluster::default()
+            },
+        };
+        resources.ids.sort_by(|a, b| a.age.cmp(&b.age));
         resources
     }
 
     fn take(&mut self, object: &Value) {
-        let name = object["metadata"]["name"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let metadata = |key: &str| {
+            let value = object["metadata"][key].as_str();
+            value.unwrap_or_default().to_owned()
+        };
+        let name = metadata("name");
         let kind = object["kind"].as_str().unwrap_or_default();
         let spec = object["spec"].clone();
         let result = match kind {
             "ClusterSPIFFEID" => serde_json::from_value(spec).map(|spec| {
                 self.ids.push(ClusterSpiffeId {
                     name: name.clone(),
+                    age: (metadata("creationTimestamp"), metadata("uid")),
                     ..spec
                 });
             }),
@@ -179,24 +208,20 @@ impl Resources {
                     .flat_map(LabelSelector::keys)
                     .cloned(),
             );
-            for piece in template::pieces(&id.template).unwrap_or_default() {
-                match piece {
-                    Piece::Value(template::Value::Label(key)) => drop(labels.insert(key)),
-                    Piece::Value(template::Value::Annotation(key)) => drop(annotations.insert(key)),
-                    _ => {}
+            let templates = [&id.template].into_iter().chain(&id.dns_name_templates);
+            for template in templates.chain(&id.workload_selector_templates) {
+                for piece in template::pieces(template).unwrap_or_default() {
+                    match piece {
+                        Piece::Value(template::Value::Label(key)) => drop(labels.insert(key)),
+                        Piece::Value(template::Value::Annotation(key)) => {
+                            drop(annotations.insert(key));
+                        }
+                        _ => {}
+                    }
                 }
             }
         }
         (labels, annotations)
-    }
-
-    fn cluster(&self) -> Cluster {
-        let configuration = self.configuration.clone().unwrap_or_default();
-        Cluster {
-            trust_domain: configuration.trust_domain,
-            name: configuration.cluster_name,
-            domain: configuration.cluster_domain,
-        }
     }
 
     /// The namespaces that it ignores: regular expressions that may match anywhere.
@@ -208,38 +233,75 @@ impl Resources {
         named.unwrap_or_else(|| IGNORED.map(str::to_owned).into())
     }
 
-    /// The SPIFFE IDs that it gives a pod.
+    /// The entries that it gives a pod. Of two of one SPIFFE ID, parent and selectors the oldest resource's counts.
     ///
     /// # Errors
-    /// If a template, a pattern or a namespace is not known here.
-    pub fn ids_of(&self, pod: &PodSnapshot) -> Result<BTreeSet<String>, String> {
+    /// If which resources select the pod, or a SPIFFE ID, cannot be told here.
+    pub fn entries_of(&self, pod: &PodSnapshot) -> Result<Vec<Theirs>, String> {
         for pattern in self.ignored() {
             let regex =
                 regex::Regex::new(&pattern).map_err(|e| format!("ignoreNamespaces: {e}"))?;
             if regex.is_match(&pod.namespace) {
-                return Ok(BTreeSet::new());
+                return Ok(Vec::new());
             }
         }
-        let cluster = self.cluster();
-        let of_all = |fallback: bool| -> Result<BTreeSet<String>, String> {
-            let mut ids = BTreeSet::new();
+        let of_all = |fallback: bool| -> Result<Vec<Theirs>, String> {
+            let mut entries: Vec<Theirs> = Vec::new();
             for id in self.ids.iter().filter(|i| i.fallback == fallback) {
-                if self.selects(id, pod)? {
-                    let pieces = template::pieces(&id.template)
-                        .map_err(|why| format!("ClusterSPIFFEID {}: {why}", id.name))?;
-                    let text = template::render(&pieces, &cluster, pod)
-                        .map_err(|why| format!("ClusterSPIFFEID {}: {why}", id.name))?;
-                    // What is no SPIFFE ID it does not register either.
-                    ids.extend(SpiffeId::parse(&text).ok().map(|i| i.to_string()));
+                if !self.selects(id, pod)? {
+                    continue;
+                }
+                let text = self
+                    .rendered(&id.template, pod)
+                    .map_err(|why| format!("ClusterSPIFFEID {}: {why}", id.name))?;
+                // What is no SPIFFE ID it does not register either.
+                let Ok(spiffe_id) = SpiffeId::parse(&text) else {
+                    continue;
+                };
+                let entry = self.entry(id, spiffe_id.to_string(), pod);
+                if !entries.iter().any(|e| e.same_tuple(&entry)) {
+                    entries.push(entry);
                 }
             }
-            Ok(ids)
+            Ok(entries)
         };
-        let ids = of_all(false)?;
-        if ids.is_empty() {
+        let entries = of_all(false)?;
+        if entries.is_empty() {
             of_all(true)
         } else {
-            Ok(ids)
+            Ok(entries)
+        }
+    }
+
+    fn rendered(&self, template: &str, pod: &PodSnapshot) -> Result<String, String> {
+        template::render(&template::pieces(template)?, &self.cluster, pod)
+    }
+
+    fn entry(&self, id: &ClusterSpiffeId, spiffe_id: String, pod: &PodSnapshot) -> Theirs {
+        let all = |templates: &[String]| -> Result<Vec<String>, String> {
+            templates.iter().map(|t| self.rendered(t, pod)).collect()
+        };
+        let parent = self.configuration.as_ref();
+        let parent = parent.and_then(|c| c.parent_id_template.as_deref());
+        let selectors = all(&id.workload_selector_templates).map(|further| {
+            let own = format!("k8s:pod-uid:{}", pod.uid);
+            further.into_iter().chain([own]).collect()
+        });
+        let dns_names = match id.auto_populate_dns_names {
+            true => Err("autoPopulateDNSNames: the names of its Services".to_owned()),
+            false => all(&id.dns_name_templates),
+        };
+        Theirs {
+            spiffe_id,
+            parent_id: self.rendered(parent.unwrap_or(PARENT), pod),
+            selectors,
+            dns_names,
+            federates_with: id.federates_with.iter().cloned().collect(),
+            x509_svid_ttl: seconds(id.ttl.as_deref()),
+            jwt_svid_ttl: seconds(id.jwt_ttl.as_deref()),
+            hint: id.hint.clone(),
+            admin: id.admin,
+            downstream: id.downstream,
         }
     }
 
@@ -262,4 +324,13 @@ impl Resources {
         let of_pod = |key: &str| pod.labels.get(key).map(ToString::to_string);
         Ok(id.pod_selector.as_ref().is_none_or(|s| s.matches(of_pod)))
     }
+}
+
+/// A lifetime in whole seconds, 0 for the server's default.
+fn seconds(ttl: Option<&str>) -> Result<i32, String> {
+    let Some(text) = ttl.filter(|t| !t.is_empty()) else {
+        return Ok(0);
+    };
+    let whole = duration(text).and_then(|d| i32::try_from(d.as_secs()).ok());
+    whole.ok_or_else(|| format!("{text:?} is no lifetime"))
 }

@@ -1,7 +1,7 @@
 //! The comparison for people.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -46,10 +46,25 @@ pub fn show(
     }
     let mut table = Table::new(&["POD", "SPIRE-CONTROLLER-MANAGER", "THIS REGISTRAR"]);
     let mut rows = 0;
-    for (key, Compared { fate, .. }) in pods {
+    for (key, compared) in pods {
         let lines = |ids: &[String]| ids.join("\n");
-        let (style, theirs, ours) = match fate {
-            Fate::Same(_) => continue,
+        let (style, theirs, ours) = match &compared.fate {
+            Fate::Same(_) => {
+                let of_it = compared.differences.iter().filter(|d| !d.is_of_the_form());
+                let (theirs, ours): (Vec<String>, Vec<String>) = of_it
+                    .map(|d| {
+                        let field = d.field;
+                        (
+                            format!("{field}: {}", value(&d.theirs)),
+                            format!("{field}: {}", value(&d.ours)),
+                        )
+                    })
+                    .unzip();
+                if theirs.is_empty() {
+                    continue;
+                }
+                (Style::Notice, lines(&theirs), lines(&ours))
+            }
             Fate::Changed { theirs, ours } => (Style::Notice, lines(theirs), lines(ours)),
             Fate::Added(ours) => (Style::Good, "none".to_owned(), lines(ours)),
             Fate::Lost(theirs, why) => (Style::Bad, lines(theirs), format!("none: {}", clean(why))),
@@ -67,6 +82,7 @@ pub fn show(
         writeln!(out, "\n{}", paint.paint(Style::Heading, "DIFFERENCES"))?;
         table.print(out, paint)?;
     }
+    of_the_fields(out, pods)?;
     let in_the_way = pods
         .values()
         .filter(|c| c.entry == Some(EntryFate::InTheWay));
@@ -87,4 +103,31 @@ pub fn show(
             2
         )
     )
+}
+
+/// In how many pods' entries which field differs.
+fn of_the_fields(out: &mut dyn Write, pods: &BTreeMap<ObjectKey, Compared>) -> io::Result<()> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for compared in pods.values() {
+        let fields: BTreeSet<&str> = compared.differences.iter().map(|d| d.field).collect();
+        for field in fields {
+            *counts.entry(field).or_default() += 1;
+        }
+    }
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let counts: Vec<String> = counts.iter().map(|(f, n)| format!("{f} ({n})")).collect();
+    let text = format!(
+        "\nentries of the same SPIFFE ID differ in {}; parents and selectors are a matter of form, see -o json for each pod",
+        counts.join(", ")
+    );
+    writeln!(out, "{}", wrapped(&text, 2))
+}
+
+fn value(text: &str) -> String {
+    match text {
+        "" => "none".to_owned(),
+        text => clean(text),
+    }
 }

@@ -1,7 +1,9 @@
 //! The part of spire-controller-manager's templates that names values without logic; it covers what its documentation
 //! and most installations use. Whatever else a template holds makes it unknown, never wrong.
 
-use registrar_core::cluster::PodSnapshot;
+use std::{collections::BTreeMap, sync::Arc};
+
+use registrar_core::cluster::{PodSnapshot, Uid};
 
 /// A value that a template names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,7 @@ pub enum Value {
     PodUid,
     ServiceAccount,
     NodeName,
+    NodeUid,
     Label(String),
     Annotation(String),
 }
@@ -31,6 +34,8 @@ pub struct Cluster {
     pub trust_domain: String,
     pub name: String,
     pub domain: Option<String>,
+    /// UIDs by name.
+    pub nodes: BTreeMap<Arc<str>, Uid>,
 }
 
 /// The pieces of a template.
@@ -82,6 +87,7 @@ fn value(action: &str) -> Option<Value> {
         ".PodMeta.UID" => Value::PodUid,
         ".PodSpec.ServiceAccountName" => Value::ServiceAccount,
         ".PodSpec.NodeName" | ".NodeMeta.Name" => Value::NodeName,
+        ".NodeMeta.UID" => Value::NodeUid,
         _ => None?,
     })
 }
@@ -120,6 +126,12 @@ fn of_pod(value: &Value, cluster: &Cluster, pod: &PodSnapshot) -> Result<String,
             .unwrap_or_default()
             .to_owned(),
         Value::NodeName => pod.node_name.as_deref().unwrap_or_default().to_owned(),
+        Value::NodeUid => {
+            let name = pod.node_name.as_deref().unwrap_or_default();
+            let uid = cluster.nodes.get(name);
+            uid.ok_or_else(|| format!("node {name:?} is not in the files"))?
+                .to_string()
+        }
         Value::Label(key) => pod.labels.get(key).map_or_else(absent, ToString::to_string),
         Value::Annotation(key) => pod
             .annotations

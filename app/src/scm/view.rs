@@ -32,6 +32,14 @@ struct Pod<'a> {
     why: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<&'static str>,
+    differences: Vec<Field<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Field<'a> {
+    field: &'static str,
+    theirs: &'a str,
+    ours: &'a str,
 }
 
 impl<'a> ComparisonView<'a> {
@@ -61,6 +69,11 @@ fn pod<'a>(key: &ObjectKey, compared: &'a Compared) -> Pod<'a> {
         Fate::Lost(theirs, why) => ("lost", &theirs[..], none, Some(&**why)),
         Fate::Untold(why) => ("unknown", none, none, Some(&**why)),
     };
+    let differences = compared.differences.iter().map(|d| Field {
+        field: d.field,
+        theirs: &d.theirs,
+        ours: &d.ours,
+    });
     Pod {
         object: key.into(),
         fate,
@@ -68,5 +81,6 @@ fn pod<'a>(key: &ObjectKey, compared: &'a Compared) -> Pod<'a> {
         ours,
         why,
         entry: compared.entry.map(super::EntryFate::word),
+        differences: differences.collect(),
     }
 }
