@@ -81,6 +81,18 @@ fn wrong_types_are_errors() {
             "drift_interval = 5",
             "drift_interval is the bare number 5; durations have a unit",
         ),
+        (
+            "x509_svid_ttl = \"1500ms\"",
+            "x509_svid_ttl is 1.5s; SPIRE stores whole seconds",
+        ),
+        (
+            "jwt_svid_ttl = \"0.5s\"",
+            "jwt_svid_ttl is 500ms; SPIRE stores whole seconds",
+        ),
+        (
+            "x509_svid_ttl = \"700000h\"",
+            "x509_svid_ttl is 2520000000s; SPIRE stores whole seconds",
+        ),
     ] {
         assert_eq!(errors(&with(text)), [expected], "{text}");
     }

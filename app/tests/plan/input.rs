@@ -110,6 +110,44 @@ fn a_packed_file_that_grows_without_end_is_given_up() {
 }
 
 #[test]
+fn packed_entries_that_grow_without_end_are_given_up() {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(b"{\"entries\": [").expect("packed");
+    let block = vec![b' '; 1 << 20];
+    for _ in 0..200 {
+        packer.write_all(&block).expect("packed");
+    }
+    let desk = Desk::new("");
+    std::fs::write(
+        desk.dir.path().join("bomb.json.gz"),
+        packer.finish().expect("packed"),
+    )
+    .expect("written");
+    let output = desk.plan(&["-entries", "bomb.json.gz", "-"], "");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("bomb.json.gz") && told.len() < 4096, "{told}");
+}
+
+#[test]
+fn names_of_names_of_names_are_not_followed_without_end() {
+    let mut bomb = "kind: Pod\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..30 {
+        let ten = vec![format!("*a{}", n - 1); 10].join(", ");
+        bomb += &format!("a{n}: &a{n} [{ten}]\n");
+    }
+    bomb += "metadata: {name: bomb, annotations: *a29}\n";
+    let (plan, code, told) = with(&[("bomb.yaml", bomb.as_bytes())]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("bomb.yaml"), "{told}");
+    assert_eq!(
+        plan["entries"].as_array().map(Vec::len),
+        Some(2),
+        "{plan:#}"
+    );
+}
+
+#[test]
 fn one_huge_object_is_given_up_and_the_rest_is_planned() {
     let huge = format!(
         "kind: Pod\nmetadata: {{name: huge, annotations: {{a: \"{}\"}}}}\n",

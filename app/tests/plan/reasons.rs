@@ -1,10 +1,10 @@
 //! Every reason why an object gets no entry, or is held.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use registrar_core::rules::SkipReason;
 
-use crate::desk::{BOUND, Desk, pod, spiffe_id};
+use crate::desk::{BOUND, Desk, NODE, entry, pod, spiffe_id};
 
 const CRD: &str = "mode = \"crd\"\nnamespace = \"spire\"";
 
@@ -166,4 +166,92 @@ fn every_reason_to_hold_is_told_and_the_exit_code_is_3() {
     for (extra, input, reason) in &cases {
         assert_eq!(told(extra, input), *reason, "{input}");
     }
+    let mut occurred: BTreeSet<String> = cases.iter().map(|(.., r)| (*r).to_owned()).collect();
+    occurred.extend(OF_A_COMPARISON.map(str::to_owned));
+    let all = every_word();
+    let missing: Vec<&String> = all.difference(&occurred).collect();
+    assert!(missing.is_empty(), "without an example: {missing:?}");
+    let unknown: Vec<&String> = occurred.difference(&all).collect();
+    assert!(unknown.is_empty(), "nobody gives them: {unknown:?}");
+}
+
+/// Reasons that only a comparison with the server's entries finds: the examples are in the test below.
+const OF_A_COMPARISON: [&str; 4] = ["Duplicate", "EntryNotOurs", "EntryRefused", "NameTaken"];
+
+/// Every word that core gives as the reason of a hold, as its source has them.
+fn every_word() -> BTreeSet<String> {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src");
+    let read = |file: &str| std::fs::read_to_string(core.join(file)).expect("a source file");
+    let mut words = BTreeSet::new();
+    let mut quoted = |text: &str, before: &str| {
+        for (at, _) in text.match_indices(before) {
+            let word = text[at + before.len()..].split('"').next();
+            words.insert(word.expect("a word").to_owned());
+        }
+    };
+    let rules = read("rules/mod.rs");
+    let of_problems = rules.split_once("impl Problem").expect("its words").1;
+    let of_problems = of_problems
+        .split_once("/// Something left out")
+        .expect("an end");
+    quoted(of_problems.0, "=> \"");
+    let permitted = read("admission/spiffe_id.rs").replace(char::is_whitespace, "");
+    quoted(&permitted, "refused(\"");
+    for file in ["sync/spiffe_ids.rs", "sync/standing.rs"] {
+        quoted(&read(file), "reason: \"");
+    }
+    // Only the webhook gives it: the controller leaves such a name out.
+    assert!(words.remove("IllegalDnsName"), "{words:?}");
+    assert!(words.len() > 15, "{words:?}");
+    words
+}
+
+#[test]
+fn every_reason_that_only_a_comparison_finds_is_told() {
+    let desk = Desk::new(CRD);
+    let of_operator = entry("operators", "/theirs", "/nodes", &["k8s:ns:apps"]);
+    desk.file(
+        "entries.json",
+        &serde_json::json!({"entries": [of_operator]}).to_string(),
+    );
+    let id = |path: &str| format!("spiffe://example.org{path}");
+    let named = spiffe_id("greedy", &id("/greedy"), "apps")
+        .replace("---", "status: {entryId: operators}\n---");
+    let made = |name: &str, day: &str| {
+        let created = format!("uid: uid-{name}, creationTimestamp: \"2026-01-{day}T00:00:00Z\"");
+        spiffe_id(name, &id("/twice"), "apps").replace(&format!("uid: uid-{name}"), &created)
+    };
+    let input = [
+        NODE.to_owned(),
+        // Its SpiffeID would have this name, which somebody else's has.
+        pod("taken", BOUND),
+        spiffe_id("taken", &id("/taken"), "apps"),
+        made("older", "01"),
+        made("younger", "02"),
+        // The server has such an entry, and it is an operator's.
+        spiffe_id("refused", &id("/theirs"), "apps"),
+        named,
+    ];
+    let (plan, code) = desk.json(&["-entries", "entries.json", "-"], &input.concat());
+    assert_eq!(code, Some(3), "{plan:#}");
+    let of = |part: &str| -> Vec<String> {
+        let all = plan[part].as_array().expect("a list").iter();
+        let told = all.filter(|r| !r["object"].is_null());
+        told.map(|r| {
+            let object = &r["object"];
+            format!("{} {}: {}", object["kind"], object["name"], r["reason"]).replace('"', "")
+        })
+        .collect()
+    };
+    assert_eq!(
+        of("held"),
+        [
+            "Pod taken: NameTaken",
+            "SpiffeID greedy: EntryNotOurs",
+            "SpiffeID younger: Duplicate",
+        ],
+        "{plan:#}"
+    );
+    // The status of a running registrar says EntryRefused; a plan names the entry.
+    assert_eq!(of("warnings"), ["SpiffeID refused: EntryTaken"], "{plan:#}");
 }
