@@ -22,6 +22,7 @@ mod plan;
 mod plane;
 mod reconcile_entries;
 mod rest;
+mod security;
 mod spire_contract;
 mod unreadable;
 mod unreadable_lists;

@@ -76,7 +76,7 @@ fn series(text: &str) -> usize {
 /// Whatever a tenant may write that could end up as a label; each has a word of its own.
 fn hostile(n: usize) -> PodSpec {
     let word = format!("tenant{n}");
-    let value = match n % 8 {
+    let value = match n % 9 {
         0 => format!("{word}/ok"),
         1 => format!("{word}//empty"),
         2 => format!("\"}} 1\n{word}{{reason=\""),
@@ -84,6 +84,7 @@ fn hostile(n: usize) -> PodSpec {
         4 => format!("../{word}"),
         5 => format!("spire/server/{word}"),
         6 => format!("{word}\u{0}\u{202e}ä"),
+        7 => format!("{word}\u{1b}[2J\u{9b}31m\nts=1 level=error message=forged\r"),
         _ => format!("{word}\\"),
     };
     PodSpec::new(&format!("tenant-{}", n % 20), &format!("{word}.a--b.{n}"))
@@ -156,6 +157,13 @@ async fn a_thousand_hostile_pods_make_no_more_series_and_prometheus_reads_them_a
     );
     let (well, said) = judged(&input(&[(kind.clone(), few), (kind, many)]));
     assert!(well, "{said}");
+    // Nor does what they write become a line of the log, or move anybody's cursor.
+    let log = registrar.process.log();
+    for line in log.lines() {
+        let whole = line.starts_with("ts=") && !line.contains(char::is_control);
+        assert!(whole, "{line:?}");
+    }
+    assert!(log.contains("message=forged"), "the values are told");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn what_generate_config_makes_fits_the_manifests_of_webhook_mode() {
 }
 
 /// What `kustomize build` makes of a folder.
-fn built(dir: &Path) -> Vec<Value> {
+pub fn built(dir: &Path) -> Vec<Value> {
     let output = Command::new("go")
         .args(["tool", "kustomize", "build"])
         .arg(dir)
@@ -62,7 +62,7 @@ fn built(dir: &Path) -> Vec<Value> {
 }
 
 /// The kustomization of someone who has a StatefulSet `spire-server` and adds the sidecar of this mode to it.
-fn beside_a_server(mode: &str) -> tempfile::TempDir {
+pub fn beside_a_server(mode: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     let server = json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",

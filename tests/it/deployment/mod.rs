@@ -3,6 +3,7 @@
 mod manifests;
 mod missing_rights;
 mod rights;
+mod steps;
 
 use std::path::{Path, PathBuf};
 
