@@ -1,7 +1,6 @@
 //! What a tenant can write into an annotation never yields an identity outside the rules, and never harms others.
 
-use registrar_tests::{PodSpec, eventually, steadily};
-use std::time::Duration;
+use registrar_tests::{PodSpec, eventually};
 
 use crate::plane::{Bench, shared};
 
@@ -119,19 +118,7 @@ async fn an_illegal_value_leaves_the_entry_as_it_is_until_it_is_corrected_or_rem
     }
     is_told_why(&b, "a", &["IllegalPath"]).await;
     is_told_why(&b, "a", &["ReservedPath"]).await;
-    steadily(
-        Duration::from_secs(1),
-        "the entry is untouched",
-        async || {
-            let now = b.pods().await?;
-            if now == before {
-                Ok(())
-            } else {
-                Err(format!("{now:?}"))
-            }
-        },
-    )
-    .await;
+    b.stay("the entry is untouched", &before).await;
     b.cluster
         .annotate("hostile-change", "a", KEY, Some("team/b"))
         .await

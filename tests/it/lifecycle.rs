@@ -28,15 +28,7 @@ async fn a_terminating_pod_keeps_its_identity_until_its_object_is_gone() {
         pod["metadata"]["deletionTimestamp"].is_string(),
         "it terminates"
     );
-    steadily(Duration::from_secs(2), "the entry stays", async || {
-        let now = b.pods().await?;
-        if now == before {
-            Ok(())
-        } else {
-            Err(format!("{now:?}"))
-        }
-    })
-    .await;
+    b.stay("the entry stays", &before).await;
     b.cluster
         .delete_pod("terminating", "a")
         .await
@@ -66,19 +58,7 @@ async fn a_statefulset_pod_re_created_on_alternating_nodes_ends_with_one_right_e
     }
     let right = [("/ns/recreated/sa/default", "node-2", "db-0")];
     let before = b.settles(&right).await;
-    steadily(
-        Duration::from_secs(2),
-        "no late delete takes it",
-        async || {
-            let now = b.pods().await?;
-            if now == before {
-                Ok(())
-            } else {
-                Err(format!("{now:?}"))
-            }
-        },
-    )
-    .await;
+    b.stay("no late delete takes it", &before).await;
 }
 
 #[tokio::test]
@@ -144,15 +124,7 @@ async fn finished_pods_keep_their_entries_unless_told_otherwise() {
         .pod_status("finished", "a", status)
         .await
         .expect("finished");
-    steadily(Duration::from_secs(1), "the entry stays", async || {
-        let now = b.pods().await?;
-        if now == before {
-            Ok(())
-        } else {
-            Err(format!("{now:?}"))
-        }
-    })
-    .await;
+    b.stay("the entry stays", &before).await;
     drop(registrar);
     let _registrar = b.registrar("terminal_pods = \"release\"").await;
     b.settles(&[]).await;

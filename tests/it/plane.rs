@@ -1,9 +1,11 @@
 //! The control plane that the tests share, private ones for tests that kill processes, and what all tests ask of both.
 
+use std::time::Duration;
+
 use registrar_tests::{
     Cluster, ControlPlane, Entries, Foreign, Options, Registrar,
     entries::{Entry, line},
-    eventually,
+    eventually, steadily,
 };
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
@@ -146,6 +148,18 @@ impl Bench {
             .selecting(&self.root(), &[&selector])
             .await
             .map_err(|e| e.to_string())
+    }
+
+    /// The pods' entries are these to the byte, now and for some seconds.
+    pub async fn stay(&self, what: &str, entries: &[Entry]) {
+        steadily(Duration::from_secs(2), what, async || {
+            let now = self.pods().await?;
+            match now == entries {
+                true => Ok(()),
+                false => Err(format!("{now:?}")),
+            }
+        })
+        .await;
     }
 
     /// Waits until the pods' entries are exactly these, in any order, as `<SPIFFE ID> <node> <pod>` each; returns them.

@@ -15,6 +15,7 @@ use registrar_core::{
 use super::{
     findings::{Finding, Weight, findings},
     seen::{Agent, Found, Seen, assemble},
+    tests::pod,
 };
 
 const NOW: i64 = 1_000_000;
@@ -32,20 +33,7 @@ impl Case {
     fn new() -> Self {
         let mut policy = Policy::crd("example.org", "demo", "spire").expect("legal");
         policy.pods.identity = IdentitySource::Annotation("id".into());
-        let pod = PodSnapshot {
-            namespace: "apps".into(),
-            name: "web".into(),
-            uid: Uid::new("uid-1"),
-            node_name: Some("node-1".into()),
-            service_account: Some("sa".into()),
-            hostname: None,
-            labels: Default::default(),
-            annotations: [("id".into(), "team/web".into())].into(),
-            pod_ips: Box::new([]),
-            mirror: false,
-            terminating: false,
-            finished: false,
-        };
+        let pod = pod();
         let node = NodeSnapshot {
             name: "node-1".into(),
             uid: Uid::new("node-uid"),

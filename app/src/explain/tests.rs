@@ -39,7 +39,7 @@ fn policy() -> Policy {
     policy
 }
 
-fn pod() -> PodSnapshot {
+pub(super) fn pod() -> PodSnapshot {
     PodSnapshot {
         namespace: "apps".into(),
         name: "web".into(),
