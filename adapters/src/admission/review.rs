@@ -170,6 +170,9 @@ fn echoed(body: &str) -> String {
     text
 }
 
+/// The longest name that anything in the API has, and then some: longer ones would fill the log.
+const LONGEST_NAME: usize = 1024;
+
 /// Reads the body of a request.
 ///
 /// # Errors
@@ -218,6 +221,19 @@ pub fn decode(body: &[u8]) -> Result<(ReviewVersion, AdmissionRequest), Malforme
     };
     let Body { request } = serde_json::from_str(text).map_err(|e| malformed(&e))?;
     let request = request.ok_or_else(|| malformed(&"request is missing"))?;
+    let user = request.user_info.and_then(|u| u.username);
+    for (field, name) in [
+        ("name", &request.name),
+        ("namespace", &request.namespace),
+        ("operation", &request.operation),
+        ("userInfo.username", &user),
+    ] {
+        let length = name.as_ref().map_or(0, String::len);
+        if length > LONGEST_NAME {
+            let why = format!("request.{field} has {length} bytes, more than {LONGEST_NAME}");
+            return Err(malformed(&why));
+        }
+    }
     let json = |raw: Option<&RawValue>| raw.map(|r| r.get().to_owned()).filter(|t| t != "null");
     let request = AdmissionRequest {
         uid: request.uid,
@@ -226,10 +242,7 @@ pub fn decode(body: &[u8]) -> Result<(ReviewVersion, AdmissionRequest), Malforme
         name: request.name.unwrap_or_default(),
         namespace: request.namespace.unwrap_or_default(),
         operation: request.operation.unwrap_or_default(),
-        user: request
-            .user_info
-            .and_then(|u| u.username)
-            .unwrap_or_default(),
+        user: user.unwrap_or_default(),
         dry_run: request.dry_run.unwrap_or(false),
         object: json(request.object),
         old_object: json(request.old_object),

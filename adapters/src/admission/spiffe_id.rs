@@ -10,6 +10,7 @@ use registrar_core::{
     policy::Policy,
     rules::{Bundles, Decision, Tuple, decide_spiffe_id},
 };
+use tokio::sync::Semaphore;
 
 use super::{
     endpoints::Validator,
@@ -19,6 +20,10 @@ use crate::objects::spiffe_id::snapshot;
 
 /// The path of the webhook.
 pub const PATH: &str = "/validate-spiffeid-spiffe-io-v1beta1-spiffeid";
+
+/// Reviews that look something up at a time. The API server shows no certificate here, so anybody may ask: that must not
+/// become a load on the SPIRE Server.
+const LOOK_UPS: usize = 8;
 
 /// What the webhook looks up.
 #[async_trait]
@@ -56,6 +61,7 @@ type Tell = dyn Fn(Refused<'_>) + Send + Sync;
 pub struct SpiffeIdValidator {
     policy: Policy,
     look_ups: Arc<dyn LookUps>,
+    turns: Semaphore,
     tell: Box<Tell>,
 }
 
@@ -75,6 +81,7 @@ impl SpiffeIdValidator {
         Self {
             policy,
             look_ups,
+            turns: Semaphore::new(LOOK_UPS),
             tell: Box::new(tell),
         }
     }
@@ -108,6 +115,8 @@ impl SpiffeIdValidator {
         let wanted = Tuple::wanted(&entry);
         let own = resource.status.entry_id.as_deref();
         let unable = |why: String| format!("unable to look for duplicates: {why}");
+        let turn = self.turns.acquire().await;
+        let _turn = turn.map_err(|closed| unable(closed.to_string()))?;
         let similar = self.look_ups.similar(&entry).await.map_err(unable)?;
         for stored in similar {
             if Tuple::stored(&stored) != wanted || Some(stored.id.as_str()) == own {

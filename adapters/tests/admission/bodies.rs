@@ -237,6 +237,22 @@ async fn what_is_no_review_is_answered_with_400_and_why() {
 }
 
 #[tokio::test]
+async fn a_name_that_no_object_has_is_refused_before_it_fills_the_log() {
+    let long = "n".repeat(1 << 20);
+    for part in [
+        json!({"name": long}),
+        json!({"namespace": long}),
+        json!({"operation": long}),
+        json!({"userInfo": {"username": long}}),
+    ] {
+        let reply = answer(HEAD, review(&part).as_bytes()).await;
+        assert_eq!(reply.status, 400, "{}", reply.body.len());
+        let told = reply.body.contains("has 1048576 bytes, more than 1024");
+        assert!(told && reply.body.len() < 1024, "{}", reply.body.len());
+    }
+}
+
+#[tokio::test]
 async fn a_deeply_nested_object_is_no_danger() {
     let nested = format!(
         "{}{}",

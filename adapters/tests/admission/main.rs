@@ -5,5 +5,6 @@ mod certificates;
 mod clients;
 mod generated;
 mod limits;
+mod look_ups;
 mod pki;
 mod sockets;
