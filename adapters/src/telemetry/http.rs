@@ -32,7 +32,7 @@ const STREAMS: u32 = 16;
 /// From a connection's beginning, or the last answer on it, to the end of a request's header.
 const HEADER_WITHIN: Duration = Duration::from_secs(5);
 /// Every answer is there at once, so whoever takes longer to read it takes up a place.
-const LONGEST_CONNECTION: Duration = Duration::from_secs(60);
+const LONGEST_CONNECTION: Duration = Duration::from_secs(30);
 
 /// What the probes tell; the driver keeps it true. Clones share it.
 #[derive(Debug, Clone)]
@@ -129,7 +129,9 @@ pub async fn serve(
         .route("/readyz", get(async |State(s): State<Shared>| s.1.ready()))
         .with_state((metrics, health));
     let acceptor = AtMost::connections(CONNECTIONS).lasting(LONGEST_CONNECTION);
-    let mut server = Server::<SocketAddr>::from_listener(listener).acceptor(acceptor);
+    let mut server = Server::<SocketAddr>::from_listener(listener)
+        .acceptor(acceptor)
+        .first_request_timeout(HEADER_WITHIN);
     server
         .http_builder()
         .http1()

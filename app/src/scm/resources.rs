@@ -211,13 +211,12 @@ impl Resources {
             let templates = [&id.template].into_iter().chain(&id.dns_name_templates);
             for template in templates.chain(&id.workload_selector_templates) {
                 for piece in template::pieces(template).unwrap_or_default() {
-                    match piece {
-                        Piece::Value(template::Value::Label(key)) => drop(labels.insert(key)),
-                        Piece::Value(template::Value::Annotation(key)) => {
-                            drop(annotations.insert(key));
-                        }
-                        _ => {}
-                    }
+                    let read = match piece {
+                        Piece::Value(template::Value::Label(key)) => (&mut labels, key),
+                        Piece::Value(template::Value::Annotation(key)) => (&mut annotations, key),
+                        _ => continue,
+                    };
+                    read.0.insert(read.1);
                 }
             }
         }
