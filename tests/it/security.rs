@@ -122,7 +122,7 @@ fn what_gives_a_secret_away_is_found() {
         format!("ts=1 key={der}"),
         "-----BEGIN PRIVATE KEY-----".to_owned(),
     ] {
-        assert_eq!(gives_away(&line, &secrets), [line.clone()]);
+        assert_eq!(gives_away(&line, &secrets).len(), 1, "{line}");
     }
     let harmless = "ts=1 message=Created entry_id=kwr-5bf81cf5ffca8a11.e7efed4f8cc5b1a2-2";
     assert_eq!(gives_away(harmless, &secrets), [""; 0]);
@@ -150,11 +150,12 @@ async fn neither_keys_nor_tokens_are_logged_at_any_level() {
     let port = free_port().expect("a port");
     // Its SVID comes from the agent, and the webhook's from the server.
     let crd = format!(
-        "mode = \"crd\"\nnamespace = \"spire\"\nwebhook_enabled = true\nwebhook_port = {port}\nlog_level = \"trace\""
+        "mode = \"crd\"\nnamespace = \"spire\"\nwebhook_enabled = true\nwebhook_port = {port}\nlog_level = \"trace\"\n\
+         drift_interval = \"1s\""
     );
     let mut of_crd = over_tcp(&p, p.plane.spire_port(), &crd);
     let extra = format!(
-        "{}log_level = \"trace\"\nlog_format = \"json\"",
+        "{}log_level = \"trace\"\nlog_format = \"json\"\ndrift_interval = \"1s\"",
         webhook.config()
     );
     let mut of_webhook = Registrar::start(&p.plane, "webhook", &extra).expect("starts");
