@@ -214,6 +214,7 @@ impl Reconciler {
         }
         self.wake(now);
         self.act(now, &mut calls);
+        self.feel_for_server(now, &mut calls);
         self.answer_overdue(now);
         Step {
             calls,
@@ -412,11 +413,9 @@ impl Reconciler {
     }
 
     fn wake_at(&self, now: Now) -> Option<Now> {
-        let server = |at: Option<Now>| match (at, self.gate.opens_at()) {
-            (Some(at), Some(opens)) => Some(at.max(opens)),
-            (at, _) => at,
-        };
-        let waiting = (self.queue.len() > 0 || !self.staged.is_empty()).then_some(now);
+        // While the server is away it is its gate that wakes; then one call feels its way, and its reply wakes.
+        let server = |at: Option<Now>| at.filter(|_| self.gate.is_well());
+        let opens = self.gate.opens_at().filter(|at| *at > now);
         let kube = match self.policy.spiffe_ids {
             Some(_) => self.kube.wake_at(self.queue.len() > 0),
             None => None,
@@ -431,8 +430,7 @@ impl Reconciler {
             grace.filter(|_| !self.breaker.is_empty()),
             server(self.scan.next_at().filter(|_| self.may_scan())),
             server(self.bundle_poll.next_at()),
-            // Without a reply under way nothing else would wake us when the gate opens.
-            waiting.and_then(|_| self.gate.opens_at()),
+            opens,
         ]
         .into_iter()
         .flatten()

@@ -50,7 +50,8 @@ impl Reconciler {
                     .err()
                     .map_or(FailureClass::Permanent, |f| f.class);
                 if matches!(class, FailureClass::Denied | FailureClass::Permanent) {
-                    // The rest of the server may well answer: only this list is not to be had.
+                    // The server answers: only this list is not to be had.
+                    self.answered();
                     self.bundle_poll.refused(now);
                 } else {
                     self.failed_call(now, "ListFederatedBundles", reply.err());

@@ -333,11 +333,23 @@ impl Reconciler {
         {
             return;
         }
+        self.ask_for_bundles(now, calls);
+    }
+
+    fn ask_for_bundles(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
         self.bundle_poll.under_way = true;
         self.bundle_poll.last_at = Some(now);
         let asked = self.stamp;
         let id = self.launch(Flight::Bundles { asked });
         calls.push((id, SpireCall::ListBundles));
+    }
+
+    /// What failed may not be wanted any more, or be another replica's business by now: whether the server is back is found
+    /// out all the same, by a call that changes nothing.
+    pub(super) fn feel_for_server(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
+        if !self.gate.is_well() && self.gate.is_open(now, self.flights.len()) {
+            self.ask_for_bundles(now, calls);
+        }
     }
 
     pub(super) fn bundles_read(&mut self, now: Now, asked: u64, known: BTreeSet<TrustDomain>) {

@@ -44,6 +44,8 @@ pub struct Sleeper {
     pub wake_at: Option<Duration>,
     /// Whether the server does not answer.
     pub away: bool,
+    /// Whether the server refuses to tell its bundles.
+    pub bundles_denied: bool,
     /// Creates of entries with this selector are refused.
     pub refused: Option<&'static str>,
     pub steps: usize,
@@ -65,6 +67,7 @@ impl Sleeper {
             now: seconds(50),
             wake_at: None,
             away: false,
+            bundles_denied: false,
             refused: None,
             steps: 0,
             kube_failure: None,
@@ -103,6 +106,9 @@ impl Sleeper {
         let failure = |why| Failure::new(FailureClass::Retry, why);
         if self.away {
             return Err(failure("connection refused"));
+        }
+        if self.bundles_denied && *call == SpireCall::ListBundles {
+            return Err(Failure::new(FailureClass::Denied, "permission denied"));
         }
         let mut answer = self.server.perform(call, usize::MAX);
         if let (SpireCall::Create { entries }, SpireAnswer::Written(outcomes)) = (call, &mut answer)

@@ -61,6 +61,29 @@ fn a_server_that_comes_back_is_found_soon_and_not_stormed_before() {
 }
 
 #[test]
+fn a_server_that_comes_back_is_found_soon_though_nothing_is_wanted_of_it() {
+    for denied in [false, true] {
+        let mut sleeper = Sleeper::started(reconcile(), 2);
+        sleeper.sleep(seconds(10));
+        sleeper.away = true;
+        sleeper.tell(vec![Event::Applied(Object::Pod(pod(7)))]);
+        assert_eq!(sleeper.machine.not_ready(), [NotReady::ServerAway]);
+        // Another replica leads: what failed is its business.
+        sleeper.tell(vec![Event::Leading(false)]);
+        sleeper.bundles_denied = denied;
+        sleeper.steps = 0;
+        sleeper.sleep(seconds(60));
+        assert!((10..100).contains(&sleeper.steps), "{}", sleeper.steps);
+        sleeper.away = false;
+        sleeper.sleep(seconds(7));
+        assert_eq!(sleeper.machine.not_ready(), []);
+        sleeper.steps = 0;
+        sleeper.sleep(seconds(60));
+        assert!(sleeper.steps < 10, "{} steps a minute", sleeper.steps);
+    }
+}
+
+#[test]
 fn deletes_that_were_held_back_go_when_their_minute_has_passed() {
     let mut policy = reconcile();
     policy.max_deletes = MaxDeletes::Count(3);

@@ -157,3 +157,23 @@ fn a_bundle_that_arrives_is_used_within_five_seconds() {
     rig.wait(Duration::from_secs(5));
     assert!(federates(&rig));
 }
+
+#[test]
+fn while_one_call_feels_for_a_server_that_was_away_its_reply_is_waited_for() {
+    let mut rig = Rig::new(policy());
+    rig.start([pod(1)]);
+    let away = || Err(Failure::new(FailureClass::Retry, "connection refused"));
+    rig.tell([Event::Applied(Object::Pod(pod(2)))]);
+    while let Some((id, _)) = rig.waiting.pop_first() {
+        rig.tell([Event::Replied(id, away())]);
+    }
+    rig.now = rig.wake_at.expect("when the server is tried again");
+    rig.tell([]);
+    assert_eq!(rig.waiting.len(), 1);
+    // A server that hangs keeps the call for seconds; a comparison falls due meanwhile.
+    rig.now += policy().drift_interval;
+    rig.tell([]);
+    assert_eq!(rig.waiting.len(), 1);
+    let soon = rig.now + Duration::from_millis(100);
+    assert!(rig.wake_at.is_none_or(|at| at > soon), "{:?}", rig.wake_at);
+}

@@ -50,6 +50,8 @@ pub struct Rig {
     pub now: Duration,
     pub waiting: BTreeMap<CallId, SpireCall>,
     pub facts: Vec<Fact>,
+    /// When the machine wants to be woken.
+    pub wake_at: Option<Duration>,
     /// Every write, in the order in which it was asked for, and when.
     pub writes: Vec<(Duration, SpireCall)>,
 }
@@ -62,6 +64,7 @@ impl Rig {
             now: Duration::ZERO,
             waiting: BTreeMap::new(),
             facts: Vec::new(),
+            wake_at: None,
             writes: Vec::new(),
         }
     }
@@ -69,6 +72,7 @@ impl Rig {
     pub fn tell(&mut self, events: impl IntoIterator<Item = Event>) {
         let step = self.machine.step(self.now, events);
         self.facts.extend(step.facts);
+        self.wake_at = step.wake_at;
         for (id, call) in step.calls {
             if call.is_write() {
                 self.writes.push((self.now, call.clone()));
