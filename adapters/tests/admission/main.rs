@@ -8,3 +8,4 @@ mod limits;
 mod look_ups;
 mod pki;
 mod sockets;
+mod spiffe_ids;
