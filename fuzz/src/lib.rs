@@ -5,6 +5,7 @@
 
 mod admission;
 mod configuration;
+pub mod hcl;
 mod manifest;
 mod pod_metadata;
 mod server_reply;
@@ -27,9 +28,10 @@ pub use watched_object::watched_object;
 pub type Body = fn(&[u8]);
 
 /// Every target: the name of its folder of seeds, and its body.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 10] = [
     ("admission", admission),
     ("configuration", configuration),
+    ("hcl", hcl::hcl),
     ("manifest", manifest),
     ("pod_metadata", pod_metadata),
     ("server_reply", server_reply),

@@ -1,6 +1,9 @@
 //! From text to tokens.
 
-use super::{Span, SyntaxError, unquote::unquote};
+use super::{
+    Span, SyntaxError, heredoc,
+    unquote::{is_json, unquote},
+};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
@@ -41,11 +44,16 @@ impl Token {
 pub(super) struct Lexer<'a> {
     source: &'a str,
     at: usize,
+    json: bool,
 }
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(source: &'a str) -> Self {
-        Self { source, at: 0 }
+        Self {
+            source,
+            at: 0,
+            json: is_json(source),
+        }
     }
 
     fn rest(&self) -> &'a str {
@@ -69,10 +77,10 @@ impl<'a> Lexer<'a> {
             let rest = self.rest();
             if rest.starts_with('#') || rest.starts_with("//") {
                 self.take_while(|c| c != '\n');
-            } else if rest.starts_with("/*") {
+            } else if let Some(comment) = rest.strip_prefix("/*") {
                 let start = self.at;
-                match rest.find("*/") {
-                    Some(end) => self.at += end + 2,
+                match comment.find("*/") {
+                    Some(end) => self.at += end + 4,
                     None => {
                         return Err(SyntaxError::new(start..start + 2, "comment not terminated")
                             .help("close it with */"));
@@ -158,7 +166,7 @@ impl<'a> Lexer<'a> {
         Ok(Token::Number(text.to_owned()))
     }
 
-    /// A quoted string; `${...}` in it is text and may itself hold quotes.
+    /// A quoted string; `${...}` in it is text and may itself hold quotes, but not in JSON.
     fn text(&mut self) -> Result<Token, SyntaxError> {
         let start = self.at;
         let bytes = self.source.as_bytes();
@@ -171,9 +179,9 @@ impl<'a> Lexer<'a> {
                 Some(b'"') if braces == 0 => {
                     self.at = at + 1;
                     let inner = &self.source[start + 1..at];
-                    return unquote(inner, start + 1).map(Token::Text);
+                    return unquote(inner, start + 1, self.json).map(Token::Text);
                 }
-                Some(b'$') if braces == 0 && bytes.get(at + 1) == Some(&b'{') => {
+                Some(b'$') if !self.json && braces == 0 && bytes.get(at + 1) == Some(&b'{') => {
                     braces = 1;
                     at += 1;
                 }
@@ -196,50 +204,8 @@ impl<'a> Lexer<'a> {
     }
 
     fn heredoc(&mut self) -> Result<Token, SyntaxError> {
-        let start = self.at;
-        self.at += 2;
-        let indented = self.peek() == Some('-');
-        if indented {
-            self.at += 1;
-        }
-        let anchor = self.take_while(|c| c.is_alphanumeric() || c == '_');
-        let head = start..self.at;
-        let broken = |what: &str| SyntaxError::new(head.clone(), what.to_owned());
-        if anchor.is_empty() {
-            return Err(broken("heredoc without an anchor"));
-        }
-        let line_end = self.take_while(|c| c == '\r');
-        let _ = line_end;
-        if self.peek() != Some('\n') {
-            return Err(broken("heredoc anchor is not at the end of its line"));
-        }
-        self.at += 1;
-        let mut lines = Vec::new();
-        for line in self.rest().split_inclusive('\n') {
-            self.at += line.len();
-            if line.trim() == anchor {
-                // The newline after the anchor is not part of the token.
-                return Ok(Token::Text(heredoc_text(&lines, indented)));
-            }
-            lines.push(line);
-        }
-        Err(broken("heredoc not terminated").help(format!("end it with a line {anchor:?}")))
+        let (text, length) = heredoc::read(self.rest(), self.at)?;
+        self.at += length;
+        Ok(Token::Text(text))
     }
-}
-
-fn heredoc_text(lines: &[&str], indented: bool) -> String {
-    if !indented {
-        return lines.concat();
-    }
-    let indent = |line: &&str| line.len() - line.trim_start_matches([' ', '\t']).len();
-    let least = lines
-        .iter()
-        .filter(|l| !l.trim().is_empty())
-        .map(indent)
-        .min()
-        .unwrap_or(0);
-    lines
-        .iter()
-        .map(|l| l.get(least..).unwrap_or(l.trim_start_matches([' ', '\t'])))
-        .collect()
 }

@@ -3,6 +3,7 @@
 //! The rules are those of hashicorp/hcl 1.0.0: keys may be quoted, several attributes may stand on a line, a repeated key
 //! is kept as often as it stands there, strings keep `${...}` as text, the whole file may be JSON.
 
+mod heredoc;
 mod lexer;
 mod parser;
 mod unquote;

@@ -2,10 +2,15 @@
 
 use super::{Span, SyntaxError};
 
+/// Whether the whole file is JSON, where `${` is nothing special.
+pub(super) fn is_json(source: &str) -> bool {
+    source.trim_start().starts_with('{')
+}
+
 /// The text between the quotes; `offset` is where it begins in the source. What stands in `${...}` stays as it is.
-pub(super) fn unquote(inner: &str, offset: usize) -> Result<String, SyntaxError> {
+pub(super) fn unquote(inner: &str, offset: usize, json: bool) -> Result<String, SyntaxError> {
     let mut out = String::with_capacity(inner.len());
-    pieces(inner, offset, |_, c| out.push(c))?;
+    pieces(inner, offset, json, |_, c| out.push(c))?;
     Ok(out)
 }
 
@@ -19,7 +24,7 @@ pub fn within(source: &str, span: Span, offset: usize) -> Span {
     let begins = span.start + 1;
     let mut length = 0;
     let mut found = None;
-    let counted = pieces(inner, begins, |at, c| {
+    let counted = pieces(inner, begins, is_json(source), |at, c| {
         if length <= offset {
             found = Some((at, c));
         }
@@ -37,6 +42,7 @@ pub fn within(source: &str, span: Span, offset: usize) -> Span {
 fn pieces(
     inner: &str,
     offset: usize,
+    json: bool,
     mut each: impl FnMut(usize, char),
 ) -> Result<(), SyntaxError> {
     let mut chars = inner.char_indices().peekable();
@@ -46,12 +52,14 @@ fn pieces(
             match c {
                 '{' => braces += 1,
                 '}' => braces -= 1,
+                // Ends of lines are the same everywhere.
+                '\r' if chars.peek().is_some_and(|(_, n)| *n == '\n') => continue,
                 _ => {}
             }
             each(offset + at, c);
             continue;
         }
-        if c == '$' && chars.peek().is_some_and(|(_, n)| *n == '{') {
+        if !json && c == '$' && chars.peek().is_some_and(|(_, n)| *n == '{') {
             chars.next();
             braces = 1;
             each(offset + at, '$');
@@ -63,11 +71,16 @@ fn pieces(
             continue;
         }
         let rest = &inner[at + 1..];
+        let end = offset + at + 1 + rest.chars().next().map_or(0, char::len_utf8);
         let (used, replacement) = escape(rest).ok_or_else(|| {
-            let end = offset + at + 1 + rest.chars().next().map_or(0, char::len_utf8);
             SyntaxError::new(offset + at..end, "unknown escape in a string")
                 .help(r#"write a backslash as \\"#)
         })?;
+        if !replacement.is_ascii() && rest.starts_with(|c: char| c == 'x' || c.is_ascii_digit()) {
+            let what = "this escape is one byte of a character, not a character";
+            return Err(SyntaxError::new(offset + at..end, what)
+                .help(r"write the character itself, or \u and its four hexadecimal digits"));
+        }
         each(offset + at, replacement);
         for _ in 0..rest[..used].chars().count() {
             chars.next();
