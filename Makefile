@@ -10,11 +10,15 @@ FAST := --workspace --exclude registrar-tests
 TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/k8s-workload-registrar/tools
 DENY := $(TOOLS)/bin/cargo-deny-0.20.2
 MACHETE := $(TOOLS)/bin/cargo-machete-0.9.2
+LLVM_COV := $(TOOLS)/bin/cargo-llvm-cov-0.9.1
+MUTANTS := $(TOOLS)/bin/cargo-mutants-27.0.0
+FUZZ := $(TOOLS)/bin/cargo-fuzz-0.13.2
 
 # What `make image` builds: release is what the Dockerfile builds, dev is built in a fraction of the time.
 PROFILE ?= release
 
-.PHONY: help tools demo test check dependencies fast it image slow bench soak control-plane
+.PHONY: help tools demo test check dependencies fast it image slow bench soak proof coverage deeper mutants fuzz \
+  control-plane
 
 help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
@@ -26,6 +30,9 @@ help:
 	@echo 'make slow   tests that last: the three minutes after which a SPIRE Server closes a connection'
 	@echo 'make soak   two registrars under churn while everything beneath them fails at random (MODE=reconcile'
 	@echo '            SOAK=20m SEED=n RATE=20 OUTAGE=0s)'
+	@echo 'make proof  how good the tests are: coverage, deeper, mutants; hours (STEP=coverage for one of them, GROUP=rules'
+	@echo '            for the mutants of one part; see tests/proof)'
+	@echo 'make fuzz   hostile input with coverage as the guide (TARGET=spiffe_id TIME=120; all targets, 2 min each)'
 	@echo 'make fast   the tests that need no control plane'
 
 tools:
@@ -94,6 +101,21 @@ soak: control-plane
 	@echo '== building for release (about 5 min the first time)'
 	$(CARGO) build --release -p k8s-workload-registrar -p registrar-tests --bins
 	$(CARGO) run --release -q -p registrar-tests --bin soak
+
+# Not part of `make test`: how good the tests are is looked at now and then.
+proof: $(or $(STEP),coverage deeper mutants)
+
+coverage: tools $(LLVM_COV)
+	LLVM_COV_TOOL='$(LLVM_COV)' tests/proof/coverage
+
+deeper: tools
+	tests/proof/deeper
+
+mutants: tools $(MUTANTS)
+	MUTANTS_TOOL='$(MUTANTS)' tests/proof/mutants $(GROUP)
+
+fuzz: tools $(FUZZ)
+	FUZZ_TOOL='$(FUZZ)' TIME='$(or $(TIME),120)' tests/proof/fuzz $(TARGET)
 
 test: check dependencies fast it
 	@echo 'all tests passed'
