@@ -7,6 +7,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
+use super::connection::client_of;
 use crate::causes::causes;
 
 /// What the configuration says about Kubernetes.
@@ -63,8 +64,6 @@ pub async fn connect(settings: &KubeSettings) -> Result<(Client, String), Client
     // A list of a large cluster takes a while; a watch is silent for minutes.
     config.read_timeout = Some(std::time::Duration::from_secs(330));
     config.connect_timeout = Some(std::time::Duration::from_secs(5));
-    // Whoever asks knows when to ask again, says so meanwhile, and may not write any more by then.
-    config.default_retry = false;
     let namespace = settings
         .namespace
         .clone()
@@ -74,7 +73,7 @@ pub async fn connect(settings: &KubeSettings) -> Result<(Client, String), Client
                 .filter(|n| !n.is_empty())
         })
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).map_err(|e| ClientError::Client(e.to_string()))?;
+    let client = client_of(config).map_err(|e| ClientError::Client(e.to_string()))?;
     Ok((client, namespace))
 }
 
@@ -90,8 +89,7 @@ pub async fn connect_for_lease(
     config.read_timeout = Some(deadline);
     config.write_timeout = Some(deadline);
     config.connect_timeout = Some(deadline);
-    config.default_retry = false;
-    Client::try_from(config).map_err(|e| ClientError::Client(e.to_string()))
+    client_of(config).map_err(|e| ClientError::Client(e.to_string()))
 }
 
 async fn configuration(settings: &KubeSettings) -> Result<Config, ClientError> {

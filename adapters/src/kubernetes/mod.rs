@@ -5,6 +5,7 @@
 pub mod access;
 pub mod ca_bundle;
 pub mod client;
+mod connection;
 pub mod control;
 pub mod definition;
 pub mod events;
