@@ -25,19 +25,31 @@ use crate::{
     webhook,
 };
 
-/// Threads that work, at most: each has memory of its own, and on a large machine there would be one for every core.
-const WORKERS: usize = 4;
+/// Threads beside the loop's that answer reviews, at most: each has memory of its own, and on a large machine there would be one
+/// for every core.
+const ANSWERING: usize = 4;
 
 /// Reads the configuration and runs its mode until SIGTERM.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let config = configuration(&args.config)?;
     let log_file = install_log(&config.common)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.min(WORKERS))
+        .worker_threads(workers(&config.mode))
         .enable_all()
         .build()?;
     runtime.block_on(run_mode(config, args, log_file))
+}
+
+/// Threads beside the one of the loop: where nobody waits for a review, one for connections, probes and the election is enough.
+fn workers(mode: &Mode) -> usize {
+    match mode {
+        Mode::Reconcile(_) => 1,
+        Mode::Crd(crd) if !crd.webhook_enabled => 1,
+        Mode::Crd(_) | Mode::Webhook(_) => {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            cores.clamp(2, ANSWERING)
+        }
+    }
 }
 
 fn install_log(common: &Common) -> anyhow::Result<Option<LogFile>> {
