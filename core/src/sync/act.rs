@@ -149,7 +149,7 @@ impl Reconciler {
                     self.queue.rest(subject);
                     return;
                 }
-                self.bring_about(subject, &entries, &owner);
+                self.bring_about(subject, &entries, &owner, now);
                 self.queue.rest(subject);
             }
         }
@@ -174,8 +174,10 @@ impl Reconciler {
         subject: &Subject,
         entries: &[std::sync::Arc<Entry>],
         owner: &crate::cluster::Uid,
+        now: Now,
     ) -> Option<EntryId> {
         let records: Vec<_> = self.mirror.of(subject).collect();
+        let has = !records.is_empty();
         let policy = &self.policy;
         let diff = diff(entries, &records, |record, entry| {
             may_become(policy, record, entry)
@@ -192,6 +194,9 @@ impl Reconciler {
         }
         let right = diff.right.first().cloned();
         let complete = diff.update.is_empty() && diff.create.is_empty();
+        if !complete && !self.may_change(subject, owner, entries, has, now) {
+            return None;
+        }
         for (id, entry, mask) in diff.update {
             if mask.contains(Field::ParentId) && self.waits_for_node(subject, &entry) {
                 continue;
@@ -379,6 +384,9 @@ impl Reconciler {
         } else if self.policy.pods.watched && !self.scan.is_fresh() {
             self.scan.postpone(subject.clone());
         } else if !reason.is_absence() || self.is_orphan(subject, now) {
+            if matches!(reason, DeleteReason::Skipped(_)) {
+                self.note_skipped(subject, now);
+            }
             for id in ids {
                 let allowed = reason.is_proven() || self.breaker.condemn(&id, subject, reason);
                 if allowed && (!reason.is_absence() || self.is_absent_for_sure(subject)) {
@@ -407,8 +415,9 @@ impl Reconciler {
     fn is_settled(&self) -> bool {
         self.queue.waiting_objects() == 0
             && self.queue.all().all(|(s, w)| {
-                w.in_flight == 0 && (self.refused.contains(s) || w.failures >= 3)
-                    || self.urgency_of(s) == Urgency::Gone
+                let tried = self.refused.contains(s) || w.failures >= 3;
+                let held = w.is_backing_off() && self.flurries.holds(s);
+                w.in_flight == 0 && (tried || held) || self.urgency_of(s) == Urgency::Gone
             })
     }
 

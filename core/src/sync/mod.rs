@@ -13,6 +13,7 @@ mod endings;
 mod event;
 mod fact;
 mod flight;
+mod flurry;
 mod gate;
 mod ids;
 mod kube;
@@ -56,6 +57,7 @@ use crate::{
 };
 use breaker::Breaker;
 use flight::{Flight, Staged};
+use flurry::Flurries;
 use gate::Gate;
 use kube::Kube;
 use mirror::Mirror;
@@ -122,6 +124,7 @@ pub struct Reconciler {
     /// Pods that move under a node as soon as its entry is there, by the node's name.
     waiting_for_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
     reviews: Reviews,
+    flurries: Flurries,
     foreign: BTreeSet<EntryId>,
     facts: Vec<Fact>,
 }
@@ -168,6 +171,7 @@ impl Reconciler {
             kube: Kube::default(),
             waiting_for_node: BTreeMap::new(),
             reviews: Reviews::default(),
+            flurries: Flurries::default(),
             foreign: BTreeSet::new(),
             facts: Vec::new(),
         }
@@ -372,6 +376,7 @@ impl Reconciler {
     /// What a back-off or a sleep held up wants a look again.
     fn wake(&mut self, now: Now) {
         self.expire(now);
+        self.flurries.expire(now);
         let mut queue = std::mem::take(&mut self.queue);
         queue.wake(now, |subject| self.floor(subject));
         self.queue = queue;
@@ -478,5 +483,6 @@ impl Reconciler {
         self.reviews.forget(subject);
         self.deaths.remove(subject);
         self.claims.remove(subject);
+        self.flurries.forget(subject);
     }
 }

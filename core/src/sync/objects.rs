@@ -74,12 +74,12 @@ impl Reconciler {
                 self.pardon_resource(subject, name);
                 let owner = Some(owner_of(subject, owner));
                 let entry = self.with_kept_names(subject, entry, there.as_ref());
-                self.apply(subject, name, there.as_ref(), belongs, &entry, owner);
+                self.apply(subject, there.as_ref(), belongs, &entry, owner, now);
             }
             Want::Nothing(reason) => {
                 match there {
                     Some(resource) if belongs != Some(Belongs::Elsewhere) => {
-                        self.remove_resource(subject, name, &resource, reason);
+                        self.remove_resource(subject, name, &resource, reason, now);
                     }
                     Some(_) => {}
                     // It went while pods needed its entry.
@@ -102,7 +102,7 @@ impl Reconciler {
             Want::Unknown => {
                 self.pardon_resource(subject, name);
                 if let Subject::Node(node) = subject {
-                    self.keep_node(subject, node, name, there.as_ref(), belongs);
+                    self.keep_node(subject, node, there.as_ref(), belongs, now);
                 }
             }
         }
@@ -167,12 +167,15 @@ impl Reconciler {
     fn apply(
         &mut self,
         subject: &Subject,
-        name: &ResourceName,
         there: Option<&SpiffeIdSnapshot>,
         belongs: Option<Belongs>,
         entry: &Arc<Entry>,
         owner: Option<Owner>,
+        now: Now,
     ) {
+        let Some(name) = self.resource_for(subject) else {
+            return;
+        };
         let label = match subject {
             Subject::Node(_) => NODE_UID_LABEL,
             _ => POD_UID_LABEL,
@@ -188,7 +191,7 @@ impl Reconciler {
         let wanted = AppliedResource {
             name: name.clone(),
             uid: there.map(|r| r.uid.clone()),
-            label: (label, uid),
+            label: (label, uid.clone()),
             owner,
             spec: spec_of(entry),
         };
@@ -212,7 +215,11 @@ impl Reconciler {
             }
             Some(_) => KubeCall::Apply(Box::new(wanted)),
         };
-        self.stage_write(subject, name, call);
+        let applies = matches!(call, KubeCall::Apply(_));
+        let entry = std::slice::from_ref(entry);
+        if !applies || self.may_change(subject, &uid, entry, there.is_some(), now) {
+            self.stage_write(subject, &name, call);
+        }
     }
 
     /// The SpiffeID of an object that gets none. Where the object is gone, the garbage collector takes it away.
@@ -222,6 +229,7 @@ impl Reconciler {
         name: &ResourceName,
         resource: &SpiffeIdSnapshot,
         reason: DeleteReason,
+        now: Now,
     ) {
         let collected =
             resource.controller.is_some() && !matches!(reason, DeleteReason::Skipped(_));
@@ -235,6 +243,9 @@ impl Reconciler {
             may &= reason.is_proven() || self.breaker.condemn(&id, subject, reason);
         }
         if may {
+            if matches!(reason, DeleteReason::Skipped(_)) {
+                self.note_skipped(subject, now);
+            }
             let call = KubeCall::Delete(name.clone(), resource.uid.clone());
             self.stage_write(subject, name, call);
         }
@@ -245,9 +256,9 @@ impl Reconciler {
         &mut self,
         subject: &Subject,
         node: &Arc<str>,
-        name: &ResourceName,
         there: Option<&SpiffeIdSnapshot>,
         belongs: Option<Belongs>,
+        now: Now,
     ) {
         let Some(uid) = self.observed.last_uid_of_node(node).cloned() else {
             return;
@@ -264,7 +275,7 @@ impl Reconciler {
             decide_node(&self.policy, &last, &Bundles::default())
             && let Some(entry) = entries.first()
         {
-            self.apply(subject, name, there, belongs, entry, None);
+            self.apply(subject, there, belongs, entry, None, now);
         }
     }
 }

@@ -264,7 +264,7 @@ impl Reconciler {
                 {
                     return None;
                 }
-                let right = self.bring_about(subject, &entries, &owner)?;
+                let right = self.bring_about(subject, &entries, &owner, now)?;
                 let notes = self.notes.get(subject).into_iter().flatten();
                 let left_out: Vec<String> = notes.map(ToString::to_string).collect();
                 Some(Standing::Registered {
