@@ -13,14 +13,12 @@ use registrar_core::{
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::spiffe_id;
+use super::{pairs::Pairs, spiffe_id};
 
 /// Marks the API's image of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Names the Service of an EndpointSlice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
-type Pairs<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -238,7 +236,7 @@ impl Pod<'_> {
             .metadata
             .annotations
             .as_ref()
-            .is_some_and(|a| a.contains_key(MIRROR));
+            .is_some_and(|a| a.get(MIRROR).is_some());
         let spec = self.spec.get_or_insert_default();
         let named = spec.service_account_name.as_deref();
         if !mirror && named.is_none_or(str::is_empty) {
@@ -290,7 +288,7 @@ fn kept(pairs: Option<&Pairs<'_>>, keys: &std::collections::BTreeSet<Arc<str>>) 
         return Metadata::new();
     };
     keys.iter()
-        .filter_map(|k| pairs.get(&**k).map(|v| (k.clone(), arc(v))))
+        .filter_map(|k| pairs.get(k).map(|v| (k.clone(), arc(v))))
         .collect()
 }
 
@@ -320,7 +318,7 @@ fn pod(pod: Pod<'_>, wanted: &WantedMetadata) -> PodSnapshot {
         mirror: metadata
             .annotations
             .as_ref()
-            .is_some_and(|a| a.contains_key(MIRROR)),
+            .is_some_and(|a| a.get(MIRROR).is_some()),
         labels: kept(metadata.labels.as_ref(), &wanted.labels),
         annotations: kept(metadata.annotations.as_ref(), &wanted.annotations),
         terminating: metadata.deletion_timestamp.is_some(),
@@ -372,7 +370,7 @@ fn slice(slice: Slice<'_>, wanted: &WantedMetadata) -> EndpointsSnapshot {
         });
     EndpointsSnapshot {
         endpoints: endpoints.collect(),
-        service: service.map(|s| arc(s)),
+        service: service.map(arc),
         name: arc(&slice.metadata.name),
         namespace,
     }

@@ -4,4 +4,5 @@
 //! files both use it.
 
 pub mod decode;
+mod pairs;
 pub mod spiffe_id;
