@@ -17,14 +17,15 @@ FUZZ := $(TOOLS)/bin/cargo-fuzz-0.13.2
 # What `make image` builds: release is what the Dockerfile builds, dev is built in a fraction of the time.
 PROFILE ?= release
 
-.PHONY: help tools demo test check dependencies fast it image slow bench soak proof coverage deeper mutants fuzz \
-  control-plane
+.PHONY: help tools demo test check dependencies fast it image slow bench bench-publish soak proof coverage deeper \
+  mutants fuzz control-plane
 
 help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
 	@echo 'make test   everything: format, lints, fast tests, tests on the real control plane (cold 30 min, warm 5 min)'
 	@echo 'make check  format, lints and dependencies only'
 	@echo 'make bench  what it costs beside the raw limits (N=1000,10000 RUNS=1 ROWS=...; about 20 min)'
+	@echo 'make bench-publish  puts the runs in target/bench/runs together into docs/benchmark.md'
 	@echo 'make image  the lines of deploy/Dockerfile without a container engine, and the result run as nobody in an empty'
 	@echo '            folder, as root (PROFILE=dev; about 8 min, dev 3 min)'
 	@echo 'make slow   tests that last: the three minutes after which a SPIRE Server closes a connection'
@@ -95,6 +96,10 @@ bench: control-plane
 	@echo '== building for release (about 5 min the first time)'
 	$(CARGO) build --release -p k8s-workload-registrar -p registrar-tests --bins
 	$(CARGO) run --release -q -p registrar-tests --bin bench
+
+# RUN_FILES="a.json b.json": those alone. Nothing is measured; the page, its charts and its JSON file are to be committed.
+bench-publish:
+	$(CARGO) run --release -q -p registrar-tests --bin bench -- publish $(RUN_FILES)
 
 # Not part of `make test`: it takes as long as it is told to.
 soak: control-plane

@@ -33,6 +33,8 @@ pub struct Options {
     pub api_server_flags: Vec<String>,
     /// Further lines of spire-server's configuration, in its block `server`.
     pub spire_server: String,
+    /// How often spire-server reads all its tables anew for its agents: soon, for tests; its own default is `5s`.
+    pub spire_cache_reload: &'static str,
 }
 
 impl Default for Options {
@@ -42,6 +44,7 @@ impl Default for Options {
             controller_manager: true,
             api_server_flags: Vec::new(),
             spire_server: String::new(),
+            spire_cache_reload: "1s",
         }
     }
 }
@@ -408,7 +411,7 @@ fn start_spire_server(
   data_dir = "{shown}/spire"
   log_level = "INFO"
   {}
-  experimental {{ cache_reload_interval = "1s" }}
+  experimental {{ cache_reload_interval = "{}" }}
 }}
 plugins {{
   DataStore "sql" {{
@@ -430,7 +433,8 @@ plugins {{
 }}
 "#,
         socket.display(),
-        options.spire_server
+        options.spire_server,
+        options.spire_cache_reload
     );
     std::fs::create_dir_all(dir.join("spire"))?;
     let path = dir.join("spire-server.conf");

@@ -157,6 +157,7 @@ async fn exchange(asker: &Asker, webhook: &Webhook) -> anyhow::Result<(Duration,
 pub async fn admission(report: &mut Report) -> anyhow::Result<()> {
     let plane = ControlPlane::start(Options {
         controller_manager: false,
+        spire_cache_reload: "5s",
         ..Options::default()
     })
     .await?;
@@ -202,7 +203,7 @@ pub async fn admission(report: &mut Report) -> anyhow::Result<()> {
         report.add(Figure {
             what: what.to_owned(),
             pods: SERIES,
-            unit: "ms",
+            unit: "ms".into(),
             value: beyond.max(0.0),
             beside: format!(
                 "review {:.1}, bare RPC {:.1}; with a server that costs nothing {:.1}; {SERIES} reviews after {WARM_UP} to \
@@ -211,7 +212,7 @@ pub async fn admission(report: &mut Report) -> anyhow::Result<()> {
                 rpc.percentile(percent),
                 own.percentile(percent)
             ),
-            target,
+            target: target.into(),
             met: beyond <= limit,
         });
     }
@@ -219,30 +220,30 @@ pub async fn admission(report: &mut Report) -> anyhow::Result<()> {
     report.add(Figure {
         what: "a review beside hostile bodies, p99".to_owned(),
         pods: SERIES,
-        unit: "ms",
+        unit: "ms".into(),
         value: disturbed,
         beside: format!(
             "undisturbed {undisturbed:.1}; {sent} hostile bodies of up to 8 MiB from {HOSTILE} clients meanwhile"
         ),
-        target: "none",
+        target: "none".into(),
         met: true,
     });
     report.add(Figure {
         what: "new certificates served after".to_owned(),
         pods: SERIES,
-        unit: "s",
+        unit: "s".into(),
         value: took.as_secs_f64(),
         beside: format!("{meanwhile} reviews at 50/s meanwhile, none failed"),
-        target: "<= 5 s",
+        target: "<= 5 s".into(),
         met: took <= Duration::from_secs(5),
     });
     report.add(Figure {
         what: "reviews a second, 16 at a time".to_owned(),
         pods: SERIES,
-        unit: "/s",
+        unit: "/s".into(),
         value: rate,
         beside: format!("with a server that costs nothing {own_rate:.0}/s"),
-        target: "none",
+        target: "none".into(),
         met: true,
     });
     Ok(())

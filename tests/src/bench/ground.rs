@@ -14,7 +14,9 @@ use super::{
     load,
     store::Store,
 };
-use crate::{Cluster, ControlPlane, Options, Registrar, SpiffeIds, entries::Entry};
+use crate::{
+    Cluster, ControlPlane, Options, Registrar, SpiffeIds, entries::Entry, webhook::Webhook,
+};
 
 /// How the registrar is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum Mode {
     Reconcile,
     /// With the defaults of crd mode.
     Crd,
+    /// With the defaults of webhook mode; nobody asks it for reviews.
+    Webhook,
 }
 
 impl Mode {
@@ -31,20 +35,24 @@ impl Mode {
         match self {
             Mode::Reconcile => "",
             Mode::Crd => "crd mode: ",
+            Mode::Webhook => "webhook mode: ",
         }
     }
 
-    fn config(self) -> &'static str {
+    fn config(self, webhook: Option<&Webhook>) -> String {
         match self {
-            Mode::Reconcile => "",
-            Mode::Crd => "mode = \"crd\"\nnamespace = \"bench-0\"\nwebhook_enabled = false\n",
+            Mode::Reconcile => String::new(),
+            Mode::Crd => {
+                "mode = \"crd\"\nnamespace = \"bench-0\"\nwebhook_enabled = false\n".into()
+            }
+            Mode::Webhook => webhook.map(Webhook::config).unwrap_or_default(),
         }
     }
 
     /// A selector that only this pod's entry has.
     pub fn selector(self, name: &str, uid: &str) -> String {
         match self {
-            Mode::Reconcile => format!("pod-name:{name}"),
+            Mode::Reconcile | Mode::Webhook => format!("pod-name:{name}"),
             Mode::Crd => format!("pod-uid:{uid}"),
         }
     }
@@ -58,6 +66,7 @@ pub struct Ground {
     pub(super) store: Store,
     pub(super) mode: Mode,
     pub(super) pods: usize,
+    webhook: Option<Webhook>,
     database: PathBuf,
     /// Numbers of pods and entries that were not used yet.
     next: usize,
@@ -71,6 +80,7 @@ impl Ground {
     pub async fn start(mode: Mode, pods: usize) -> anyhow::Result<Self> {
         let plane = ControlPlane::start(Options {
             controller_manager: false,
+            spire_cache_reload: "5s",
             ..Options::default()
         })
         .await?;
@@ -91,6 +101,10 @@ impl Ground {
             cluster,
             mode,
             pods,
+            webhook: match mode {
+                Mode::Webhook => Some(Webhook::generate("fail")?),
+                Mode::Reconcile | Mode::Crd => None,
+            },
             next: pods,
         })
     }
@@ -103,7 +117,7 @@ impl Ground {
     /// Entries as the mode makes them, for a bare client.
     pub(super) fn entries(&self, from: usize, to: usize) -> Vec<Entry> {
         let make = match self.mode {
-            Mode::Reconcile => pod_entry,
+            Mode::Reconcile | Mode::Webhook => pod_entry,
             Mode::Crd => pod_entry_of_crd,
         };
         (from..to)
@@ -141,7 +155,8 @@ impl Ground {
     /// The same, with another way to the server.
     pub(super) fn registrar_on(&self, socket: &Path, extra: &str) -> anyhow::Result<Registrar> {
         // Logs as an operator has them; debug lines would be measured too.
-        let extra = format!("{}log_level = \"info\"\n{extra}", self.mode.config());
+        let mode = self.mode.config(self.webhook.as_ref());
+        let extra = format!("{mode}log_level = \"info\"\n{extra}");
         let kubeconfig = self.plane.kubeconfig();
         Registrar::start_with(&self.plane, &kubeconfig, socket, "bench", &extra)
     }
@@ -153,6 +168,17 @@ impl Ground {
     pub async fn synced(&self) -> anyhow::Result<Registrar> {
         let mut registrar = self.registrar("")?;
         self.ready(&mut registrar).await?;
+        Ok(registrar)
+    }
+
+    /// The same in webhook mode, where it is ready before its sweep has made all entries.
+    ///
+    /// # Errors
+    /// If it ends before.
+    pub async fn swept(&self) -> anyhow::Result<Registrar> {
+        let mut registrar = self.synced().await?;
+        // One more hangs above all pods.
+        self.until_entries(self.pods + 1, &mut registrar).await?;
         Ok(registrar)
     }
 

@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod bare;
+pub mod chart;
 pub mod fake;
 pub mod ground;
 pub mod latency;
@@ -10,6 +11,7 @@ pub mod load;
 pub mod numbers;
 pub mod plan;
 pub mod probe;
+pub mod publish;
 pub mod report;
 pub mod rows;
 pub mod simulate;

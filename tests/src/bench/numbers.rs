@@ -38,9 +38,14 @@ impl Samples {
             .unwrap_or(f64::NAN)
     }
 
-    /// The middle one.
+    /// The middle one; of an even number, the mean of the middle two. NaN without samples.
     pub fn median(&self) -> f64 {
-        self.percentile(50.0)
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        match sorted.len() {
+            0 => f64::NAN,
+            n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
+        }
     }
 
     /// Smallest and largest.
@@ -62,9 +67,16 @@ mod tests {
     #[test]
     fn percentiles_are_samples_that_were_taken() {
         let samples: Samples = (1..=100).map(f64::from).collect();
-        assert_eq!(samples.median(), 50.0);
+        assert_eq!(samples.percentile(50.0), 50.0);
         assert_eq!(samples.percentile(99.0), 99.0);
         assert_eq!(samples.spread(), (1.0, 100.0));
         assert!(Samples::default().median().is_nan());
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle_of_the_two_that_are() {
+        let of = |values: &[f64]| values.iter().copied().collect::<Samples>().median();
+        assert_eq!(of(&[3.0, 1.0]), 2.0);
+        assert_eq!(of(&[5.0, 1.0, 2.0]), 2.0);
     }
 }

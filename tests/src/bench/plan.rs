@@ -71,10 +71,10 @@ pub fn plan(pods: usize, dir: &Path, report: &mut Report) -> anyhow::Result<()> 
     report.add(Figure {
         what: "plan of a dump, beside parsing it".into(),
         pods,
-        unit: "times",
+        unit: "times".into(),
         value: ours / parsing,
         beside: format!("plan {ours:.2} s, parsing {parsing:.2} s, {size:.0} MiB"),
-        target: "<= 1.5 times",
+        target: "<= 1.5 times".into(),
         met: ours <= 1.5 * parsing,
     });
     Ok(())

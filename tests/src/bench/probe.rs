@@ -2,11 +2,24 @@
 
 use anyhow::Context;
 
-/// User and system time a process has used so far, in seconds.
+/// Time on a processor that a process has used so far, in seconds.
 ///
 /// # Errors
 /// If the process is gone.
 pub fn cpu_seconds(process: u32) -> anyhow::Result<f64> {
+    let mut nanoseconds = 0.0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        // Where the kernel does not count so finely, or the thread has just ended.
+        let Ok(text) = std::fs::read_to_string(thread?.path().join("schedstat")) else {
+            return cpu_seconds_by_ticks(process);
+        };
+        let on_processor = text.split_whitespace().next();
+        nanoseconds += on_processor.context("a thread's time")?.parse::<f64>()?;
+    }
+    Ok(nanoseconds / 1e9)
+}
+
+fn cpu_seconds_by_ticks(process: u32) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name, in parentheses, may hold spaces; the times are the 12th and 13th field after it.
     let (_, after) = stat.rsplit_once(')').context("a process's stat")?;
@@ -20,11 +33,24 @@ pub fn cpu_seconds(process: u32) -> anyhow::Result<f64> {
     Ok(ticks.iter().sum::<f64>() / 100.0)
 }
 
-/// Resident memory and its peak, in MiB.
+/// Resident memory of a process, in MiB.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// All of it.
+    pub resident: f64,
+    /// The most it ever was.
+    pub peak: f64,
+    /// What is its own: heap and stacks.
+    pub own: f64,
+    /// Pages of the program and its libraries, which replicas on one machine share.
+    pub program: f64,
+}
+
+/// Resident memory of a process.
 ///
 /// # Errors
 /// If the process is gone.
-pub fn memory_mib(process: u32) -> anyhow::Result<(f64, f64)> {
+pub fn memory(process: u32) -> anyhow::Result<Memory> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let field = |name: &str| -> anyhow::Result<f64> {
         let line = status.lines().find(|l| l.starts_with(name));
@@ -33,7 +59,12 @@ pub fn memory_mib(process: u32) -> anyhow::Result<(f64, f64)> {
             .context("a process's memory")?;
         Ok(kib.parse::<f64>()? / 1024.0)
     };
-    Ok((field("VmRSS:")?, field("VmHWM:")?))
+    Ok(Memory {
+        resident: field("VmRSS:")?,
+        peak: field("VmHWM:")?,
+        own: field("RssAnon:")?,
+        program: field("RssFile:")?,
+    })
 }
 
 /// Memory that is free for us, in GiB.

@@ -107,7 +107,7 @@ pub fn simulate(pods: usize) -> anyhow::Result<Simulated> {
     let wanted = policy.wanted_metadata();
     let mut machine = Reconciler::new(policy, 1);
     let begun = Instant::now();
-    let before = probe::memory_mib(std::process::id())?.0;
+    let before = probe::memory(std::process::id())?.resident;
     let listed = |kind| vec![Event::RelistBegan(kind), Event::RelistDone(kind)];
     drive(&mut machine, begun, vec![Event::Leading(true)])?;
     drive(&mut machine, begun, listed(Kind::Node))?;
@@ -145,7 +145,7 @@ pub fn simulate(pods: usize) -> anyhow::Result<Simulated> {
     Ok(Simulated {
         decoding,
         steps,
-        memory: (probe::memory_mib(std::process::id())?.0, before),
+        memory: (probe::memory(std::process::id())?.resident, before),
         text,
     })
 }

@@ -53,12 +53,12 @@ pub async fn disturbances(
     report.add(Figure {
         what: "p99 of a new pod while all entries are compared, beside quiet".into(),
         pods,
-        unit: "times",
+        unit: "times".into(),
         value: compared / quiet,
         beside: format!(
             "p99 {compared:.1} ms, quiet {quiet:.1} ms; every second {pods} entries compared"
         ),
-        target: "<= 3 times",
+        target: "<= 3 times".into(),
         met: compared <= 3.0 * quiet,
     });
     busy.process.kill();
@@ -76,10 +76,10 @@ pub async fn disturbances(
     report.add(Figure {
         what: "p99 of a new pod while all entries are updated, beside quiet".into(),
         pods,
-        unit: "times",
+        unit: "times".into(),
         value: changed / quiet,
         beside: format!("p99 {changed:.1} ms, quiet {quiet:.1} ms"),
-        target: "<= 3 times",
+        target: "<= 3 times".into(),
         met: changed <= 3.0 * quiet,
     });
     Ok(())
@@ -135,7 +135,7 @@ pub async fn storm(report: &mut Report) -> anyhow::Result<()> {
     report.add(Figure {
         what: "storm against a slow server, most memory".into(),
         pods: STORM,
-        unit: "MiB",
+        unit: "MiB".into(),
         value: most,
         beside: format!(
             "allowed {allowed:.1}; pods made in {:.0} s, all entries after {:.0} s, all gone {:.0} s after the \
@@ -144,27 +144,27 @@ pub async fn storm(report: &mut Report) -> anyhow::Result<()> {
             all.as_secs_f64(),
             gone.as_secs_f64()
         ),
-        target: "<= 120 % of the target at rest",
+        target: "<= 120 % of the target at rest".into(),
         met: most <= allowed,
     });
     let farthest = farthest.unwrap_or_default();
     report.add(Figure {
         what: "storm against a slow server, farthest from its place in the order".into(),
         pods: STORM,
-        unit: "places",
+        unit: "places".into(),
         value: farthest as f64,
         beside: "four batches of at most 200 are in flight".into(),
-        target: "<= 800",
+        target: "<= 800".into(),
         met: farthest <= 800,
     });
     let left = ground.store.entries()?;
     report.add(Figure {
         what: "storm against a slow server, entries left in the end".into(),
         pods: STORM,
-        unit: "beyond the nodes'",
+        unit: "beyond the nodes'".into(),
         value: left as f64 - load::NODES as f64,
         beside: format!("{} of {STORM} were there at the height", order.len()),
-        target: "0",
+        target: "0".into(),
         met: left == load::NODES && order.len() == STORM,
     });
     Ok(())
@@ -174,7 +174,7 @@ pub async fn storm(report: &mut Report) -> anyhow::Result<()> {
 async fn most_memory(process: u32, over: Arc<AtomicBool>) -> anyhow::Result<f64> {
     let mut most = 0.0_f64;
     while !over.load(Ordering::SeqCst) {
-        most = most.max(probe::memory_mib(process)?.0);
+        most = most.max(probe::memory(process)?.resident);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(most)
@@ -254,14 +254,14 @@ pub async fn neighbour(report: &mut Report) -> anyhow::Result<()> {
     report.add(Figure {
         what: "hostile neighbour, p99 of others' new pods beside quiet".into(),
         pods: ground.pods,
-        unit: "times",
+        unit: "times".into(),
         value: noisy / quiet,
         beside: format!(
             "p99 {noisy:.1} ms, quiet {quiet:.1} ms, bare RPC beside the same noise {:.1} ms; {rate:.0} changes a \
              second of {NOISY} pods, {INVALID} of them invalid",
             bare.percentile(99.0)
         ),
-        target: "<= 3 times",
+        target: "<= 3 times".into(),
         met: noisy <= 3.0 * quiet,
     });
     let log = registrar.process.log();
@@ -275,12 +275,12 @@ pub async fn neighbour(report: &mut Report) -> anyhow::Result<()> {
     report.add(Figure {
         what: "hostile neighbour, log lines about what is invalid".into(),
         pods: ground.pods,
-        unit: "a second",
+        unit: "a second".into(),
         value: held as f64 / took,
         beside: format!(
             "{per_second:.0} lines a second in all; {events} Events about one invalid pod"
         ),
-        target: "<= 10, Events <= 10 a pod",
+        target: "<= 10, Events <= 10 a pod".into(),
         met: held as f64 <= 10.0 * took && events <= 10,
     });
     Ok(())

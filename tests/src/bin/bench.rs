@@ -2,15 +2,18 @@
 //!
 //! `bench simulate` runs decoding and the step machine alone, without servers: `N=100000,1000000` by default.
 //!
+//! `bench publish` puts the files of runs together into docs/benchmark.md: all in `target/bench/runs`, or those that are named.
+//!
 //! `N=1000,10000` says for how many pods, `RUNS=3` how often, `ROWS=sync,rest,latency,restart` which rows (by default all; a
-//! name that is none shows them). Rows under stress are measured once. Writes `target/bench/REPORT.md`, `report.json` and charts.
+//! name that is none shows them). Rows under stress are measured once. Writes `target/bench/REPORT.md` with charts, and the
+//! figures to `target/bench/runs/<time>.json`.
 
 use std::{
-    path::Path,
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use registrar_tests::{
     bench::{
         admission::admission,
@@ -18,6 +21,7 @@ use registrar_tests::{
         ground::{Ground, Mode},
         plan::plan,
         probe,
+        publish::{publish, runs_in},
         report::Report,
         simulate::simulate,
         standby::take_over,
@@ -53,13 +57,30 @@ fn machine(runs: usize, took: Duration) -> String {
         });
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "k8s-workload-registrar {}, reconcile mode where nothing else is said, defaults; {model}, {cores} cores, shared by \
-         everything: etcd, kube-apiserver, spire-server (SQLite), the registrar and the bench. {runs} run(s) in {:.0} \
-         minutes; a row shows the median. Warm-up: the bare client's nine shapes are tried with 500 entries each, the best \
-         is used in all runs, and the same number of entries is created by it before the registrar does.",
+        "k8s-workload-registrar {}{}, default settings; {model}, {cores} cores, shared by everything: etcd, kube-apiserver, \
+         spire-server (SQLite), the registrar and the bench; {runs} run(s) in {:.0} minutes.",
         env!("CARGO_PKG_VERSION"),
+        if RELEASE {
+            ""
+        } else {
+            " (not built for release)"
+        },
         took.as_secs_f64() / 60.0
     )
+}
+
+const RELEASE: bool = !cfg!(debug_assertions);
+
+/// Puts the runs that were named, or all, together into our documents.
+fn publication(named: Vec<PathBuf>, runs: &Path) -> anyhow::Result<()> {
+    let runs = match named.is_empty() {
+        true => runs_in(runs)?,
+        false => named,
+    };
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    publish(&runs, &docs)?;
+    println!("{} run(s) are in docs/benchmark.md now", runs.len());
+    Ok(())
 }
 
 fn simulation() -> anyhow::Result<()> {
@@ -137,8 +158,14 @@ async fn usual(
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    if std::env::args().nth(1).as_deref() == Some("simulate") {
-        return simulation();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    let runs_dir = dir.join("runs");
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some("simulate") => return simulation(),
+        Some("publish") => return publication(arguments.map(PathBuf::from).collect(), &runs_dir),
+        Some(other) => bail!("{other:?} is neither simulate nor publish"),
+        None => {}
     }
     let sizes = numbers("N", "1000,10000")?;
     let runs = numbers("RUNS", "1")?.into_iter().next().unwrap_or(1);
@@ -160,7 +187,8 @@ async fn main() -> anyhow::Result<()> {
         );
     }
     let begun = Instant::now();
-    let mut report = Report::default();
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let mut report = Report::new(RELEASE);
     let (mut shape, mut crd_shape) = (None, None);
     for run in 1..=runs {
         for pods in &sizes {
@@ -171,6 +199,12 @@ async fn main() -> anyhow::Result<()> {
             if has("crd") && run == 1 {
                 println!("== {pods} pods, crd mode");
                 usual(Mode::Crd, *pods, &|_| true, &mut crd_shape, &mut report).await?;
+            }
+            if has(WEBHOOK) && run == 1 {
+                println!("== {pods} pods, webhook mode at rest");
+                let ground = Ground::start(Mode::Webhook, *pods).await?;
+                let mut registrar = ground.swept().await?;
+                ground.at_rest(&mut registrar, &mut report).await?;
             }
         }
         if has(WEBHOOK) {
@@ -197,20 +231,16 @@ async fn main() -> anyhow::Result<()> {
         println!("== a hostile neighbour");
         neighbour(&mut report).await?;
     }
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     if has("plan") {
         println!("== plans of dumps");
         for pods in [10_000, 100_000] {
             plan(pods, &dir, &mut report)?;
         }
     }
-    let machine = machine(runs, begun.elapsed());
-    let charts = [
-        "one pod alone, beyond bare RPC and watch, p50",
-        "resident memory at rest",
-    ];
-    report.write(&dir, &machine, &charts)?;
-    println!("\n{}", report.table(&machine));
-    println!("written to {}", dir.display());
+    report.machine = machine(runs, begun.elapsed());
+    let run = runs_dir.join(format!("{}.json", since_1970.as_secs()));
+    report.write(&dir, &run)?;
+    println!("\n{}", std::fs::read_to_string(dir.join("REPORT.md"))?);
+    println!("written to {} and {}", dir.display(), run.display());
     Ok(())
 }

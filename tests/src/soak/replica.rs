@@ -11,7 +11,7 @@ use super::{CLUSTER, mode::Mode, reviews::Reviews};
 use crate::{
     ApiProxy, ControlPlane, Registrar,
     api_proxy::plain_kubeconfig,
-    bench::probe::memory_mib,
+    bench::probe::memory,
     process::free_port,
     proxy::Proxy,
     relay::{Record, Relay},
@@ -84,7 +84,7 @@ impl Replica {
     /// # Errors
     /// If it does not run.
     pub fn memory(&self) -> anyhow::Result<f64> {
-        Ok(memory_mib(self.id()?)?.0)
+        Ok(memory(self.id()?)?.resident)
     }
 
     /// From now on, whatever it logs finds the disk full.
