@@ -122,7 +122,7 @@ async fn say_so(client: &Client, entries: &[Entry]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// [`line`] with its selectors sorted.
+/// [`line()`] with its selectors sorted.
 pub fn sorted_line(entry: &Entry) -> String {
     let mut entry = entry.clone();
     let selector = |s: &crate::entries::Selector| (s.r#type.clone(), s.value.clone());
