@@ -5,7 +5,8 @@ use std::time::Duration;
 use registrar_core::{
     cluster::{Kind, Object, ObjectKey, PodSnapshot},
     entry::EntryId,
-    policy::{PodSelector, Policy},
+    policy::{FEDERATES_WITH, IdentitySource, NodePolicy, ParentForm, PodSelector, Policy},
+    spiffe::TrustDomain,
     sync::{Event, Fact, Reconciler},
 };
 
@@ -137,4 +138,71 @@ fn it_is_held_no_longer_when_a_list_does_not_have_it() {
         assert_eq!(held(&rig), 0, "{policy:?}");
         assert_eq!(entries(&rig).len(), 1, "the node's alone: {policy:?}");
     }
+}
+
+/// Pods hang under the agent of their node, which is named by the node's UID.
+fn under_agents() -> Policy {
+    let mut policy = rig::policy();
+    policy.pods.parent = ParentForm::Agent;
+    policy.pods.identity = IdentitySource::Annotation("id".into());
+    policy.nodes = NodePolicy::None;
+    // One slot, and of what can wait one batch in it.
+    policy.writes_in_flight = 1;
+    policy
+}
+
+fn annotated(n: usize, annotations: &[(&str, &str)]) -> PodSnapshot {
+    let mut pod = rig::pod(n);
+    for (key, value) in annotations {
+        pod.annotations.insert((*key).into(), (*value).into());
+    }
+    pod
+}
+
+#[test]
+fn the_pods_of_a_node_that_is_gone_are_held_at_once_where_its_agent_is_their_parent() {
+    let deleted = || {
+        let key = ObjectKey::new(Kind::Node, "", "node-0");
+        vec![Event::Deleted(key, rig::node().uid)]
+    };
+    let not_listed = || {
+        vec![
+            Event::RelistBegan(Kind::Node),
+            Event::RelistDone(Kind::Node),
+        ]
+    };
+    for end in [deleted(), not_listed()] {
+        let mut rig = Rig::new(under_agents());
+        rig.start([annotated(0, &[("id", "a")])]);
+        let before = entries(&rig);
+        assert_eq!((before.len(), held(&rig)), (1, 0));
+        rig.tell(end);
+        assert_eq!(held(&rig), 1);
+        wait(&mut rig);
+        assert_eq!(entries(&rig), before);
+    }
+}
+
+/// Found by a history: what was decided while the node was there waits for a slot, and the node goes.
+#[test]
+fn an_update_that_waits_for_a_slot_does_not_leave_once_the_pods_node_is_gone() {
+    let mut rig = Rig::new(under_agents());
+    let other = TrustDomain::new("other.org").expect("a legal name");
+    rig.server.bundles.insert(other);
+    rig.start([annotated(0, &[("id", "a")]), annotated(1, &[("id", "b")])]);
+    let before = entries(&rig);
+    // Two updates of different fields do not travel together: the second waits.
+    let changed = [
+        annotated(0, &[("id", "c")]),
+        annotated(1, &[("id", "b"), (FEDERATES_WITH, "other.org")]),
+    ];
+    rig.writes.clear();
+    rig.tell(changed.map(|pod| Event::Applied(Object::Pod(pod))));
+    assert_eq!(rig.writes.len(), 1, "{:?}", rig.writes);
+    let key = ObjectKey::new(Kind::Node, "", "node-0");
+    rig.tell([Event::Deleted(key, rig::node().uid)]);
+    rig.answer_all();
+    wait(&mut rig);
+    assert_eq!(rig.writes.len(), 1, "{:?}", rig.writes);
+    assert_eq!((entries(&rig), held(&rig)), (before, 2));
 }

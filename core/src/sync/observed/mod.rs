@@ -282,10 +282,7 @@ impl Observed {
             return;
         }
         if old.is_none_or(|o| o.uid != node.uid) {
-            // Parents that are made of the node's UID change with it.
-            touched
-                .subjects
-                .extend(self.pods_on(&node.name).cloned().collect::<Vec<_>>());
+            self.touch_pods_on(&node.name, touched);
         }
         touched.subjects.push(subject);
     }
@@ -294,7 +291,13 @@ impl Observed {
         if self.nodes.remove(name).is_some() {
             self.forget_node(name);
             touched.subjects.push(Subject::Node(name.clone()));
+            self.touch_pods_on(name, touched);
         }
+    }
+
+    /// Parents that are made of the node's UID come, change and go with it.
+    fn touch_pods_on(&self, name: &str, touched: &mut Touched) {
+        touched.subjects.extend(self.pods_on(name).cloned());
     }
 
     /// Its UID is remembered as long as pods name it.
@@ -329,7 +332,7 @@ impl Observed {
                 }
                 let subject = Subject::Node(key.name.clone());
                 self.unreadable.remove(&subject);
-                self.nodes.remove(&key.name);
+                self.remove_node(&key.name, touched);
                 self.forget_node(&key.name);
                 touched.subjects.push(subject.clone());
                 touched.ended.push(subject);
