@@ -828,3 +828,22 @@ fn a_nodes_entry_stays_for_a_pod_that_comes_before_its_delete_has_left() {
         Wait(0),
     ]);
 }
+
+/// A SpiffeID goes with its definition, and its entry stays; the one of its name that comes after it is invalid, or asks for
+/// what the server refuses.
+#[test]
+fn an_entry_of_a_former_spiffe_id_does_not_stay_for_one_that_cannot_have_what_it_asks_for() {
+    for (refused, wish) in [(false, 3), (true, 1)] {
+        for restarted in [false, true] {
+            let mut history = vec![Hand(0, 0)];
+            calmly(&mut history);
+            // A process that has just begun has not yet looked whose the entry is.
+            history.extend(restarted.then_some(Kill(false)));
+            history.push(Definition(false));
+            calmly(&mut history);
+            history.extend([Refuse(refused), Definition(true), Hand(0, wish)]);
+            let (_, result) = play(&policy(), &history, None);
+            result.unwrap_or_else(|why| panic!("{refused} {restarted}: {why}"));
+        }
+    }
+}

@@ -2,8 +2,10 @@
 
 use super::{
     CallId, DeleteReason, Fact, Now, Reconciler,
+    mirror::Record,
     plan::{Operation, Want, diff, may_become},
     queue::Urgency,
+    resources::resource_of,
     review::is_pod,
 };
 use crate::{
@@ -357,14 +359,20 @@ impl Reconciler {
         owner: Option<&crate::cluster::Uid>,
     ) -> Vec<(EntryId, bool)> {
         let former = self.ended.contains(subject);
-        let of_former = |was: Option<&crate::cluster::Uid>| match (was, owner) {
-            (Some(was), Some(is)) => was != is,
-            (None, _) => former,
-            (Some(_), None) => false,
+        let name = resource_of(subject);
+        let resource = name.and_then(|n| Some((self.observed.resources.get(&n)?, n)));
+        let of_former = |record: &Record| match (&resource, &record.owner, owner) {
+            (Some((resource, name)), ..) => {
+                self.is_of_former(subject, name, resource, record)
+                    && !self.is_under_pods(name, &record.entry)
+            }
+            (None, Some(was), Some(is)) => was != is,
+            (None, None, _) => former,
+            (None, Some(_), None) => false,
         };
         self.mirror
             .of(subject)
-            .map(|r| (r.entry.id.clone(), of_former(r.owner.as_ref())))
+            .map(|r| (r.entry.id.clone(), of_former(r)))
             .collect()
     }
 

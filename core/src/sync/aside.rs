@@ -2,6 +2,7 @@
 
 use super::{
     DeleteReason, Now, Reconciler,
+    mirror::Record,
     plan::Operation,
     queue::Urgency,
     resources::{resource_of, status_entry, subject_of},
@@ -36,22 +37,27 @@ impl Reconciler {
         self.part_with_surplus(subject, name, resource)
     }
 
-    /// One that cannot have what it asks for keeps what it had; that is one entry. What it inherited beside that, or what became
-    /// the same as that, would be kept for nobody. Returns whether there is such.
+    /// One that cannot have what it asks for keeps what it had; that is one entry. What it inherited beside that, what became
+    /// the same as that, or what a former one of its name had, would be kept for nobody. Returns whether there is such.
     pub(super) fn part_with_surplus(
         &mut self,
         subject: &Subject,
         name: &ResourceName,
         resource: &SpiffeIdSnapshot,
     ) -> bool {
-        let Some(kept) = self.entry_kept(subject, name, resource) else {
-            return false;
-        };
-        let surplus: Vec<EntryId> = self
+        let kept = self.entry_kept(subject, name, resource);
+        let surplus: Vec<(EntryId, DeleteReason)> = self
             .mirror
             .of(subject)
-            .map(|r| r.entry.id.clone())
-            .filter(|id| *id != kept)
+            .filter(|r| kept.as_ref() != Some(&r.entry.id))
+            .filter(|r| !self.is_under_pods(name, &r.entry))
+            .map(|r| {
+                let reason = match self.is_of_former(subject, name, resource, r) {
+                    true => DeleteReason::FormerObject,
+                    false => DeleteReason::Surplus,
+                };
+                (r.entry.id.clone(), reason)
+            })
             .collect();
         if surplus.is_empty() {
             return false;
@@ -63,15 +69,14 @@ impl Reconciler {
         if self.may_end_with_definition(subject) {
             return true;
         }
-        for id in surplus {
-            let reason = DeleteReason::Surplus;
+        for (id, reason) in surplus {
             self.stage(subject, Operation::Delete { id, reason });
         }
         true
     }
 
     /// Of the entries that one has, the one that it keeps whatever becomes of the others: what it asks for, else that which its
-    /// status names.
+    /// status names; nothing that a former one had.
     pub(super) fn entry_kept(
         &self,
         subject: &Subject,
@@ -80,13 +85,33 @@ impl Reconciler {
     ) -> Option<EntryId> {
         let named = status_entry(resource);
         let asked = self.observed.resources.tuple(name);
-        let kept = self.mirror.of(subject).min_by_key(|r| {
-            let of_another = r.owner.as_ref().is_some_and(|was| *was != resource.uid);
+        let own = self.mirror.of(subject);
+        let own = own.filter(|r| !self.is_of_former(subject, name, resource, r));
+        let kept = own.min_by_key(|r| {
             let is_asked = asked == Some(&Tuple::stored(&r.entry));
             let is_named = named.as_ref() == Some(&r.entry.id);
-            (of_another, !is_asked, !is_named, &r.entry.id)
+            (!is_asked, !is_named, &r.entry.id)
         });
         kept.map(|r| r.entry.id.clone())
+    }
+
+    /// Whether an entry was that of a former SpiffeID of this name, which went with its definition perhaps. What this one asks
+    /// for, or was made for it, is its own.
+    pub(super) fn is_of_former(
+        &self,
+        subject: &Subject,
+        name: &ResourceName,
+        resource: &SpiffeIdSnapshot,
+        record: &Record,
+    ) -> bool {
+        let of_another = match &record.owner {
+            Some(was) => *was != resource.uid,
+            None => self.ended.contains(subject),
+        };
+        let id = record.entry.id.as_str();
+        of_another
+            && !id.starts_with(&self.policy.entry_ids.of_owner(&resource.uid))
+            && self.observed.resources.tuple(name) != Some(&Tuple::stored(&record.entry))
     }
 
     /// Entries that another living SpiffeID asks for exactly are that one's from now on.
@@ -101,7 +126,8 @@ impl Reconciler {
             })
             .collect();
         for (id, heir) in inherited {
-            self.mirror.hand_over(&id, &heir);
+            let owner = self.uid_of_resource(&heir);
+            self.mirror.hand_over(&id, &heir, owner);
             self.breaker.pardon(&id);
             self.queue.mark(&heir, Urgency::Changed, now);
         }

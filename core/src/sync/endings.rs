@@ -55,7 +55,7 @@ impl Reconciler {
 
     /// Whether this is the entry of a node that living pods are on: it stays for the SpiffeID that is made again, whoever
     /// deleted the former one.
-    fn is_under_pods(&self, name: &ResourceName, entry: &RegisteredEntry) -> bool {
+    pub(super) fn is_under_pods(&self, name: &ResourceName, entry: &RegisteredEntry) -> bool {
         let ids = self.policy.spiffe_ids.as_ref();
         let alias = || self.policy.root.child(&name.name);
         ids.is_some_and(|p| p.pod_controller && p.namespace == name.namespace)
@@ -211,7 +211,8 @@ impl Reconciler {
             return self.queue.rest(subject);
         };
         if let Some(claimant) = self.observed.resources.claimant(&self.policy, &entry, true) {
-            self.mirror.hand_over(id, &claimant);
+            let owner = self.uid_of_resource(&claimant);
+            self.mirror.hand_over(id, &claimant, owner);
             self.breaker.pardon(id);
             self.queue.mark(&claimant, Urgency::Changed, now);
             return self.queue.rest(subject);
@@ -219,7 +220,7 @@ impl Reconciler {
         if let Some(node) = self.node_under_pods(&entry) {
             // Node and SpiffeID went unseen; it goes with the last pod.
             let of_node = subject_of(&node);
-            self.mirror.hand_over(id, &of_node);
+            self.mirror.hand_over(id, &of_node, None);
             self.breaker.pardon(id);
             self.queue.mark(&of_node, Urgency::Changed, now);
             return self.queue.rest(subject);

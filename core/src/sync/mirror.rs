@@ -145,6 +145,16 @@ impl Mirror {
         }
     }
 
+    /// What this subject has was that object's, which is no more, unless it is known to be another's.
+    pub(super) fn belonged_to(&mut self, subject: &Subject, owner: &Uid) {
+        let ids = self.by_subject.get(subject).into_iter().flat_map(Ids::iter);
+        for id in ids {
+            if let Some(record) = self.records.get_mut(id) {
+                record.owner.get_or_insert_with(|| owner.clone());
+            }
+        }
+    }
+
     /// What the server just acknowledged or answered.
     pub(super) fn put(
         &mut self,
@@ -177,14 +187,14 @@ impl Mirror {
         );
     }
 
-    /// The entry is another subject's from now on.
-    pub(super) fn hand_over(&mut self, id: &EntryId, subject: &Subject) {
+    /// The entry is another subject's from now on: that of its object as it is now, if that is known.
+    pub(super) fn hand_over(&mut self, id: &EntryId, subject: &Subject, owner: Option<Uid>) {
         self.unlink(id);
         if let Some(mut record) = self.take(id) {
             self.link(&record.entry, subject, false);
             self.moved.insert(id.clone());
             record.subject = subject.clone();
-            record.owner = None;
+            record.owner = owner;
             record.laid_aside = false;
             self.insert(id.clone(), record);
         }
@@ -270,7 +280,7 @@ impl Mirror {
             if record.entry == entry {
                 return Change::None;
             }
-            let owner = record.owner.clone();
+            let owner = record.owner.clone().filter(|_| record.subject == subject);
             self.put(entry, subject, owner, asked);
             return Change::Changed;
         }

@@ -320,6 +320,9 @@ impl Reconciler {
                 }
             }
         }
+        for (subject, uid) in &touched.former {
+            self.mirror.belonged_to(subject, uid);
+        }
         for (subject, key) in touched.gone {
             self.sign_of_life(now, &subject, Some(key));
         }

@@ -393,10 +393,11 @@ impl Reconciler {
             work.doubtful.remove(id);
         }
         let known = self.mirror.get(id).is_some();
-        // What was meant for an object, and arrived, is that object's; else it is whose it was.
-        let owner = meant_for.or_else(|| self.mirror.get(id).and_then(|r| r.owner.clone()));
         match stored.map(|s| (self.classify(&s), s)) {
             Some((Ownership::Ours(whose), stored)) => {
+                // What was meant for an object, and arrived, is that object's; else it is whose it was.
+                let before = self.mirror.get(id).filter(|r| r.subject == whose);
+                let owner = meant_for.or_else(|| before.and_then(|r| r.owner.clone()));
                 self.mirror.put(stored, whose.clone(), owner, asked);
                 if !known {
                     self.facts.push(Fact::Adopted {

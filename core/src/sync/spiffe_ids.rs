@@ -200,7 +200,8 @@ impl Reconciler {
             );
         }
         for id in found {
-            self.mirror.hand_over(&id, subject);
+            self.mirror
+                .hand_over(&id, subject, Some(resource.uid.clone()));
             self.breaker.pardon(&id);
         }
     }

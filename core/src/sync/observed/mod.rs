@@ -41,6 +41,8 @@ pub(super) struct Touched {
     pub(super) ended: Vec<Subject>,
     /// Pods that were here and are not any more.
     pub(super) gone: Vec<(Subject, ObjectKey)>,
+    /// SpiffeIDs that were here and are not any more, another of the same name perhaps.
+    pub(super) former: Vec<(Subject, Uid)>,
 }
 
 /// A pod that is here.

@@ -23,6 +23,11 @@ impl Observed {
         if !readable && self.resources.get(&name) == Some(&resource) {
             return;
         }
+        if let Some(old) = self.resources.get(&name)
+            && old.uid != resource.uid
+        {
+            touched.former.push((subject_of(&name), old.uid.clone()));
+        }
         let node_uid = node_uid(policy, &resource);
         if let Some(uid) = &node_uid {
             // The node itself may be gone since before we began.
@@ -54,6 +59,9 @@ impl Observed {
     }
 
     pub(super) fn remove_resource(&mut self, name: &ResourceName, touched: &mut Touched) {
+        if let Some(old) = self.resources.get(name) {
+            touched.former.push((subject_of(name), old.uid.clone()));
+        }
         let related = self.resources.remove(name);
         if !self.nodes.contains_key(&name.name) {
             self.forget_node(&name.name);
