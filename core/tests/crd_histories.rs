@@ -847,3 +847,86 @@ fn an_entry_of_a_former_spiffe_id_does_not_stay_for_one_that_cannot_have_what_it
         }
     }
 }
+
+/// One asks for what another has that is about to go, while that one's delete waits for a slot: asking again and again without a
+/// pause kept the slot for ever.
+#[test]
+fn one_that_asks_for_what_another_is_to_give_up_lets_that_one_come_first() {
+    let ok = |n| Answer(n, Fault::None);
+    let refused = |n| Answer(n, Fault::Refused);
+    let history = [
+        pod(0, Identity::Legal(0)),
+        ok(97),
+        ok(0),
+        ok(0),
+        ok(0),
+        See(1),
+        Vandal(0),
+        ok(0),
+        Hand(1, 3),
+        refused(0),
+        Hand(0, 0),
+        pod(1, Identity::Legal(0)),
+        See(3),
+        Wait(3),
+        ok(0),
+        ok(140),
+        See(1),
+        ok(69),
+        refused(56),
+        See(1),
+        See(1),
+        Collect,
+        Hand(2, 0),
+        DeletePod(1),
+        Delete(103),
+        Kill(true),
+        Delete(54),
+        Delete(215),
+        Kill(false),
+        Delete(89),
+        ok(80),
+        ok(120),
+        ok(1),
+        refused(0),
+        Node(true),
+        See(1),
+        Hand(0, 2),
+        pod(0, Identity::None),
+        See(1),
+        See(2),
+        Wait(3),
+        ok(0),
+        Perform(76),
+        ok(5),
+        ok(4),
+        ok(91),
+        ok(0),
+        Pod {
+            name: 0,
+            identity: Identity::Legal(0),
+            again: true,
+        },
+        Hand(1, 4),
+        Answer(0, Fault::ReplyLost),
+        pod(1, Identity::Legal(0)),
+        See(4),
+        ok(35),
+        See(2),
+        ok(47),
+        Hand(0, 3),
+        Perform(0),
+        See(4),
+        ok(0),
+        pod(0, Identity::None),
+        ok(113),
+        ok(3),
+        ok(16),
+        Hand(1, 2),
+        Delete(5),
+        ok(0),
+        refused(0),
+    ];
+    let (_, result) = play(&cautious(), &history, None);
+    result.unwrap_or_else(|why| panic!("{why}"));
+}

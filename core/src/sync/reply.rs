@@ -318,8 +318,13 @@ impl Reconciler {
         };
         match whose {
             Ownership::Ours(whose) if self.is_busy_elsewhere(subject, &whose, &stored) => {
-                // It is about to become something else, or to go.
-                self.queue.mark(&whose, Urgency::Changed, now);
+                // It is about to become something else, or to go, unless whoever has it now looks at it once more. That is not
+                // always whose it should be: this one must not be brought back at once by itself.
+                let has = self.mirror.get(&stored.id).map(|r| r.subject.clone());
+                let has = has.unwrap_or(whose);
+                if has != *subject {
+                    self.queue.mark(&has, Urgency::Changed, now);
+                }
                 self.back_off(now, subject);
             }
             Ownership::Ours(whose) => {
