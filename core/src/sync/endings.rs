@@ -41,10 +41,11 @@ impl Reconciler {
             .filter(|r| !self.is_under_pods(name, &r.entry))
             .map(|r| r.entry.id.clone())
             .collect();
-        if ids.is_empty() {
-            self.release(subject, name, resource);
-        } else if !self.scan.is_fresh() {
+        if !self.scan.is_fresh() {
+            // Whoever led before may have made an entry that was not read yet.
             self.scan.postpone(subject.clone());
+        } else if ids.is_empty() {
+            self.release(subject, name, resource);
         } else {
             for id in ids {
                 let reason = DeleteReason::ObjectDeleted;

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use registrar_core::{
-    cluster::{Controller, Kind, Object, ObjectKey, SpiffeIdSnapshot, SpiffeIdSpec, Uid},
+    cluster::{
+        Controller, Kind, Object, ObjectKey, SPIFFE_ID_FINALIZER, SpiffeIdSelector,
+        SpiffeIdSnapshot, SpiffeIdSpec, Uid,
+    },
     entry::RegisteredEntry,
     policy::Policy,
     ports::{Failure, FailureClass, KubeCall, ResourceName},
+    rules::{Bundles, Decision, decide_spiffe_id},
     sync::{Event, Fact, NotReady},
 };
 
@@ -279,4 +283,47 @@ fn a_dry_run_says_what_it_would_write_and_writes_nothing() {
         "{:#?}",
         sleeper.facts
     );
+}
+
+/// The leader before us made its entry after we read the server last.
+#[test]
+fn a_finalizer_waits_for_a_reading_of_the_server_when_the_lead_is_new() {
+    let mut sleeper = at_rest();
+    sleeper.tell(vec![Event::Leading(false)]);
+    let spec = SpiffeIdSpec {
+        parent_id: "spiffe://example.org/parent".into(),
+        spiffe_id: "spiffe://example.org/by-hand".into(),
+        selector: SpiffeIdSelector {
+            namespace: Some("apps".into()),
+            ..SpiffeIdSelector::default()
+        },
+        ..SpiffeIdSpec::default()
+    };
+    let name = ResourceName::new("apps", "by-hand");
+    sleeper.api.put(&name, spec);
+    let object = sleeper.api.objects.get_mut(&name).expect("there");
+    object.finalizers = [SPIFFE_ID_FINALIZER.into()].into();
+    let resource = object.clone();
+    shown(&mut sleeper);
+    let decision = decide_spiffe_id(&policy(), &resource, &Bundles::default());
+    let Decision::Register { entries, .. } = decision else {
+        panic!("{decision:?}");
+    };
+    let id = policy().entry_ids.issue_for(&resource.uid, 99, 1);
+    let stored = RegisteredEntry::created(id.clone(), &entries[0]);
+    sleeper.server.put(stored);
+    sleeper.api.delete(&name);
+    shown(&mut sleeper);
+    sleeper.facts.clear();
+    sleeper.tell(vec![Event::Leading(true)]);
+    sleeper.sleep(seconds(120));
+    let at = |is: &dyn Fn(&Fact) -> bool| sleeper.facts.iter().position(is);
+    let gone = at(&|f| matches!(f, Fact::Deleted { id: of, .. } if *of == id));
+    let left = at(&|f| matches!(f, Fact::ResourceWritten { name: of, .. } if *of == name));
+    assert!(
+        gone.is_some() && gone < left,
+        "{gone:?} {left:?} {:#?}",
+        sleeper.facts
+    );
+    assert!(!sleeper.api.objects.contains_key(&name));
 }
