@@ -174,7 +174,10 @@ impl CrdWorld {
             let ended = self.ends.iter().any(|uid| self.was_of(entry, uid));
             let keeps_another = self.api.objects.values().any(|o| {
                 let mut others = self.server.entries().filter(|e| !ids.contains(&e.id));
-                self.was_of(entry, &o.uid) && others.any(|e| self.was_of(e, &o.uid))
+                // What someone took away behind the machine's back it takes for there.
+                let robbed = |t: &Tuple| self.asked.contains(&(o.uid.clone(), t.clone()));
+                let another = others.any(|e| self.was_of(e, &o.uid));
+                self.was_of(entry, &o.uid) && (another || self.robbed.iter().any(robbed))
             });
             if !ended && !keeps_another {
                 return Err(format!("{entry:?} goes, and nobody's end was seen"));
