@@ -154,6 +154,10 @@ impl Injector {
             self.plane.api_server.must_run()?;
         }
         self.plane.etcd.must_run()?;
+        // Without it no SpiffeID would go with its pod.
+        if let Some(manager) = &mut self.plane.controller_manager {
+            manager.must_run()?;
+        }
         for (n, replica) in self.replicas.iter_mut().enumerate() {
             let dead = |a: &Active| a.kind == Kind::RegistrarKilled && a.replica == n;
             if self.active.iter().any(dead) {

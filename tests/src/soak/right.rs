@@ -84,8 +84,12 @@ pub async fn is_right(client: &Client, entries: &Entries, mode: Mode) -> anyhow:
         let some = |x: &BTreeSet<&String>, y: &BTreeSet<&String>| -> Vec<String> {
             x.difference(y).take(5).map(|l| (*l).clone()).collect()
         };
+        let left = match mode {
+            Mode::Crd => left(client).await?,
+            Mode::Reconcile | Mode::Webhook => String::new(),
+        };
         bail!(
-            "{} wanted, {} found; missing {:#?}; too many {:#?}",
+            "{} wanted, {} found; missing {:#?}; too many {:#?}{left}",
             wanted.len(),
             found.len(),
             some(&a, &b),
@@ -96,6 +100,24 @@ pub async fn is_right(client: &Client, entries: &Entries, mode: Mode) -> anyhow:
         say_so(client, &ours).await?;
     }
     Ok(found.len())
+}
+
+/// The SpiffeIDs that are there although their pods are gone: either nobody has deleted them, or their finalizer has not left.
+async fn left(client: &Client) -> anyhow::Result<String> {
+    let living = pods(client, Mode::Crd).await?;
+    let uids: BTreeSet<String> = living.into_values().map(|pod| pod.uid).collect();
+    let all = SpiffeIds::new(client.clone()).list(NAMESPACE).await;
+    let all = all.map_err(anyhow::Error::msg)?;
+    let mut left = String::new();
+    for resource in &all {
+        let metadata = &resource["metadata"];
+        let owner = metadata["ownerReferences"][0]["uid"].as_str();
+        let of_pod = metadata["labels"]["podUid"].is_string();
+        if of_pod && !owner.is_some_and(|uid| uids.contains(uid)) {
+            left += &format!("\nits pod is gone: {metadata}");
+        }
+    }
+    Ok(left)
 }
 
 /// Each entry is the one that exactly one SpiffeID names as its own.

@@ -239,13 +239,16 @@ fn memories(injector: &Injector) -> anyhow::Result<Vec<f64>> {
 }
 
 fn keep_logs(injector: &Injector, keep: &Path) -> anyhow::Result<()> {
-    for log in injector.replicas.iter().flat_map(Replica::logs) {
+    let of_plane = ["kube-controller-manager.log", "kube-apiserver.log"];
+    let of_plane = of_plane.map(|name| injector.plane.dir().join(name));
+    let of_replicas = injector.replicas.iter().flat_map(Replica::logs);
+    for log in of_replicas.chain(of_plane) {
         let Some(name) = log.file_name() else {
             continue;
         };
         // One that is not there has nothing to tell.
         let _ = std::fs::copy(&log, keep.join(name));
     }
-    println!("timeline and logs of the registrars: {}", keep.display());
+    println!("timeline and logs: {}", keep.display());
     Ok(())
 }
