@@ -2,5 +2,6 @@
 
 mod flurries;
 mod resources;
+mod services;
 mod sleeper;
 mod waking;
