@@ -387,3 +387,25 @@ fn a_manifest_without_a_name_is_refused() {
         assert!(why.contains("metadata.name"), "{why}");
     }
 }
+
+#[test]
+fn however_long_a_value_is_the_reason_for_which_it_cannot_be_read_is_short() {
+    let long = "é".repeat(10_000);
+    let pod = json!({"metadata": {"name": "a", "namespace": "b", "uid": "u"}, "spec": long});
+    let event = decode::object(Kind::Pod, &pod.to_string(), &wanted());
+    match event.map_err(|event| *event) {
+        Err(Event::Undecodable { why, .. }) => assert!(why.len() < 1000, "{} bytes", why.len()),
+        other => panic!("{other:?}"),
+    }
+    match read(Kind::SpiffeId, &pod) {
+        Object::SpiffeId(read) => {
+            let why = read.spec.expect_err("no object");
+            assert!(
+                why.len() < 1000 && why.ends_with('…'),
+                "{} bytes",
+                why.len()
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -164,3 +164,26 @@ fn fields_and_selectors_show_themselves_as_in_the_servers_api() {
     let first = selectors.iter().next().expect("one");
     assert_eq!(format!("{first} {first:?}"), "k8s:ns:apps k8s:ns:apps");
 }
+
+#[test]
+fn however_long_a_value_is_the_problem_that_quotes_it_is_short() {
+    let long = "\u{1b}x".repeat(10_000);
+    for problem in [
+        Problem::UnknownNode(long.as_str().into()),
+        Problem::IllegalNodeName {
+            name: long.as_str().into(),
+            error: SpiffeError::BadPathSegmentChar,
+        },
+        Problem::ReservedPath {
+            what: "label \"x\"".into(),
+            path: long,
+            rule: "/spire".into(),
+        },
+    ] {
+        let told = problem.to_string();
+        assert!(told.len() < 1000, "{} bytes", told.len());
+        assert!(!told.chars().any(char::is_control), "{told:?}");
+    }
+    let short = Problem::UnknownNode("n1".into()).to_string();
+    assert!(short.starts_with("node \"n1\" is not known"), "{short}");
+}

@@ -1,11 +1,13 @@
 //! The bodies of the fuzz targets. Each takes any bytes, and panics if something that must hold does not.
 //!
 //! Ordinary tests replay the committed seeds and regressions, and a few thousand mutations of them, through the same
-//! bodies. To fuzz for longer: `cargo fuzz run --features libfuzzer --sanitizer none pod_metadata fuzz/seeds/pod_metadata`.
+//! bodies. To fuzz for longer, with coverage as the guide: `make fuzz TARGET=pod_metadata TIME=1200`.
 
 mod admission;
 mod configuration;
+mod crd_history;
 pub mod hcl;
+mod history;
 mod manifest;
 mod pod_metadata;
 mod server_reply;
@@ -16,6 +18,8 @@ mod watched_object;
 
 pub use admission::admission;
 pub use configuration::configuration;
+pub use crd_history::crd_history;
+pub use history::history;
 pub use manifest::manifest;
 pub use pod_metadata::pod_metadata;
 pub use server_reply::server_reply;
@@ -28,10 +32,12 @@ pub use watched_object::watched_object;
 pub type Body = fn(&[u8]);
 
 /// Every target: the name of its folder of seeds, and its body.
-pub const TARGETS: [(&str, Body); 10] = [
+pub const TARGETS: [(&str, Body); 12] = [
     ("admission", admission),
     ("configuration", configuration),
+    ("crd_history", crd_history),
     ("hcl", hcl::hcl),
+    ("history", history),
     ("manifest", manifest),
     ("pod_metadata", pod_metadata),
     ("server_reply", server_reply),

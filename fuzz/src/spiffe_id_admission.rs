@@ -52,7 +52,9 @@ fn check(policy: &Policy, resource: &SpiffeIdSnapshot) {
     let entry = match &decision {
         Decision::Register { entries, .. } => &entries[0],
         Decision::Invalid(problem) => {
-            assert!(!problem.to_string().is_empty() && !problem.word().is_empty());
+            let told = problem.to_string();
+            assert!(!told.is_empty() && !problem.word().is_empty());
+            assert!(told.len() < 4096, "{} bytes", told.len());
             assert_eq!(tuple_of(policy, resource), None);
             return;
         }

@@ -16,7 +16,7 @@ use super::{
     endpoints::Validator,
     review::{AdmissionRequest, Verdict},
 };
-use crate::objects::spiffe_id::snapshot;
+use crate::objects::{spiffe_id::snapshot, told};
 
 /// The path of the webhook.
 pub const PATH: &str = "/validate-spiffeid-spiffe-io-v1beta1-spiffeid";
@@ -88,7 +88,8 @@ impl SpiffeIdValidator {
 
     async fn check(&self, request: &AdmissionRequest) -> Result<(), String> {
         let object = request.object.as_deref().ok_or("there is no object")?;
-        let mut resource = snapshot(object).map_err(|e| format!("it cannot be read: {e}"))?;
+        let mut resource =
+            snapshot(object).map_err(|e| format!("it cannot be read: {}", told(&e)))?;
         // What is being deleted, and what does not ask for anything new, may always be changed: a finalizer must come off.
         let asks_the_same = || old(request).is_some_and(|old| old.spec == resource.spec);
         if resource.deleting || request.operation == "UPDATE" && asks_the_same() {

@@ -13,7 +13,7 @@ use registrar_core::{
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{pairs::Pairs, spiffe_id};
+use super::{pairs::Pairs, spiffe_id, told};
 
 /// Marks the API's image of a static pod.
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -271,7 +271,7 @@ fn undecodable(kind: Kind, json: &str, error: &serde_json::Error) -> Event {
         kind,
         key,
         uid: text("uid").map(Uid::new),
-        why: error.to_string().into(),
+        why: told(error).into(),
     }
 }
 

@@ -189,7 +189,7 @@ pub fn snapshot(json: &str) -> serde_json::Result<SpiffeIdSnapshot> {
     } = serde_json::from_str(json)?;
     let spec = match spec.map(|raw| serde_json::from_str::<SpiffeIdSpec>(raw.get())) {
         Some(Ok(spec)) => Ok(Arc::new(spec.into())),
-        Some(Err(error)) => Err(error.to_string().into()),
+        Some(Err(error)) => Err(super::told(&error).into()),
         None => Err("it has no spec".into()),
     };
     let status = status

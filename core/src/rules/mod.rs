@@ -143,7 +143,8 @@ pub enum Problem {
     Template(TemplateError),
     /// The path is one that no pod may have.
     #[error(
-        "{what} asks for the path {path:?}, which is reserved (rule {rule:?}); choose another one"
+        "{what} asks for the path {}, which is reserved (rule {rule:?}); choose another one",
+        quoted(path)
     )]
     ReservedPath {
         /// Where the path comes from.
@@ -155,11 +156,11 @@ pub enum Problem {
     },
     /// The pod's node is not known, and its UID is needed for the parent.
     #[error(
-        "node {0:?} is not known, so the agent's SPIFFE ID cannot be told; waiting for the Node object"
+        "node {} is not known, so the agent's SPIFFE ID cannot be told; waiting for the Node object", quoted(.0)
     )]
     UnknownNode(Arc<str>),
     /// The parent cannot be made of the node's name.
-    #[error("node name {name:?} cannot be part of a SPIFFE ID: {error}")]
+    #[error("node name {} cannot be part of a SPIFFE ID: {error}", quoted(name))]
     IllegalNodeName {
         /// The node's name.
         name: Arc<str>,

@@ -1,0 +1,3 @@
+//! See the body of the same name.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| registrar_fuzz::crd_history(data));
