@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use futures::{StreamExt, TryStreamExt, stream};
 use registrar_adapters::definition::CUSTOM_RESOURCE_DEFINITION;
 
 use super::{
@@ -222,7 +223,24 @@ impl Ground {
     /// Deletes pods of a series, and waits for their entries to go.
     pub(super) async fn forget(&self, from: usize, to: usize) -> anyhow::Result<()> {
         load::delete(&self.cluster, from, to).await?;
+        if self.mode == Mode::Crd {
+            self.collect(from, to).await?;
+        }
         self.until_left(self.pods + load::NODES).await
+    }
+
+    /// Deletes the SpiffeIDs of pods that are gone, as the garbage collector does, which does not run here.
+    async fn collect(&self, from: usize, to: usize) -> anyhow::Result<()> {
+        let ids = SpiffeIds::new(self.cluster.client());
+        let ids = &ids;
+        stream::iter(from..to)
+            .map(|n| async move {
+                let (namespace, name, _) = load::place(n);
+                ids.delete(&namespace, &name).await
+            })
+            .buffer_unordered(16)
+            .try_collect::<()>()
+            .await
     }
 
     /// Waits until no more than so many entries are left.
