@@ -189,27 +189,37 @@ async fn main() -> anyhow::Result<()> {
     let begun = Instant::now();
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let mut report = Report::new(RELEASE);
+    let run_file = runs_dir.join(format!("{}.json", since_1970.as_secs()));
+    // After each part: what was measured is not lost if a later part fails.
+    let save = |report: &mut Report| {
+        report.machine = machine(runs, begun.elapsed());
+        report.write(&dir, &run_file)
+    };
     let (mut shape, mut crd_shape) = (None, None);
     for run in 1..=runs {
         for pods in &sizes {
             if ["sync", "rest", "latency", "restart"].into_iter().any(has) {
                 println!("== run {run} of {runs}: {pods} pods");
                 usual(Mode::Reconcile, *pods, &has, &mut shape, &mut report).await?;
+                save(&mut report)?;
             }
             if has("crd") && run == 1 {
                 println!("== {pods} pods, crd mode");
                 usual(Mode::Crd, *pods, &|_| true, &mut crd_shape, &mut report).await?;
+                save(&mut report)?;
             }
             if has(WEBHOOK) && run == 1 {
                 println!("== {pods} pods, webhook mode at rest");
                 let ground = Ground::start(Mode::Webhook, *pods).await?;
                 let mut registrar = ground.swept().await?;
                 ground.at_rest(&mut registrar, &mut report).await?;
+                save(&mut report)?;
             }
         }
         if has(WEBHOOK) {
             println!("== run {run} of {runs}: reviews of webhook mode");
             admission(&mut report).await?;
+            save(&mut report)?;
         }
     }
     for (row, word) in [("drift", "disturbed"), ("standby", "a standby takes over")] {
@@ -221,15 +231,18 @@ async fn main() -> anyhow::Result<()> {
                 "drift" => disturbances(&mut ground, registrar, &mut report).await?,
                 _ => take_over(&mut ground, registrar, &mut report).await?,
             }
+            save(&mut report)?;
         }
     }
     if has("storm") {
         println!("== a storm");
         storm(&mut report).await?;
+        save(&mut report)?;
     }
     if has("neighbour") {
         println!("== a hostile neighbour");
         neighbour(&mut report).await?;
+        save(&mut report)?;
     }
     if has("plan") {
         println!("== plans of dumps");
@@ -237,10 +250,8 @@ async fn main() -> anyhow::Result<()> {
             plan(pods, &dir, &mut report)?;
         }
     }
-    report.machine = machine(runs, begun.elapsed());
-    let run = runs_dir.join(format!("{}.json", since_1970.as_secs()));
-    report.write(&dir, &run)?;
+    save(&mut report)?;
     println!("\n{}", std::fs::read_to_string(dir.join("REPORT.md"))?);
-    println!("written to {} and {}", dir.display(), run.display());
+    println!("written to {} and {}", dir.display(), run_file.display());
     Ok(())
 }
