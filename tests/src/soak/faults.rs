@@ -132,7 +132,8 @@ impl Injector {
         Ok(())
     }
 
-    /// Ends everything: all programs run, all ways are well.
+    /// Ends everything: all programs run, all ways are well. The garbage collector begins anew: an API server that is killed
+    /// every few seconds makes it forget objects whose owner is gone, and only its first look at everything finds them again.
     ///
     /// # Errors
     /// If a program cannot be started.
@@ -142,6 +143,9 @@ impl Injector {
             replica.heal();
         }
         self.plane.api_ready().await?;
+        if let Some(manager) = &mut self.plane.controller_manager {
+            manager.start_again()?;
+        }
         self.plane.spire_ready().await
     }
 
