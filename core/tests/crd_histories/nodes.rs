@@ -1,0 +1,140 @@
+//! Nodes' entries stay for the pods on them, and no longer.
+
+use registrar_core::testing::{CrdAction::*, Fault, Identity};
+
+use crate::{pod, replay};
+
+/// The node's SpiffeID loses its owner so that it may outlive the node; the last pod goes before the watch shows that.
+#[test]
+fn a_nodes_spiffe_id_goes_with_the_last_pod_whatever_the_watch_has_yet_to_show() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([Node(false), See(1), Answer(0, Fault::None)]);
+    history.extend([DeletePod(0), See(1), See(9)]);
+    replay(&history);
+}
+
+/// The same, where the process that took the owner away is another one than that which sees the last pod gone.
+#[test]
+fn a_nodes_spiffe_id_without_an_owner_goes_after_a_restart() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([Node(false), See(9), Answer(0, Fault::None)]);
+    history.extend([DeletePod(0), Kill(true)]);
+    replay(&history);
+}
+
+/// The garbage collector is faster than we are: the node's SpiffeID goes, and its entry stays for the one that follows.
+#[test]
+fn a_nodes_entry_stays_while_pods_are_on_it_whoever_deletes_its_spiffe_id() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([Node(false), Collect, See(9)]);
+    history.extend([Answer(0, Fault::None), See(9)].repeat(4));
+    replay(&history);
+    // The pod goes before there is another SpiffeID.
+    history.push(DeletePod(0));
+    replay(&history);
+    history.extend([See(9), Kill(false)]);
+    replay(&history);
+}
+
+/// Definition, SpiffeIDs and node go while the process is away: nothing tells of the node any more but the pod on it.
+#[test]
+fn a_nodes_entry_stays_for_the_pods_on_it_also_when_all_else_went_unseen() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
+    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([Definition(false), Node(false), Kill(true), Kill(false)]);
+    replay(&history);
+    history.push(DeletePod(0));
+    replay(&history);
+    history.insert(history.len() - 1, Wait(30));
+    history.extend([See(9), Kill(false)]);
+    replay(&history);
+}
+
+/// Node and SpiffeID went while the definition was away: the node's entry stays for the pod on it, and goes with that pod.
+#[test]
+fn a_nodes_entry_for_which_nobody_asks_goes_with_the_last_pod() {
+    let ok = |n| Answer(n, Fault::None);
+    let mut history = vec![
+        Hand(1, 0),
+        Hand(0, 0),
+        Node(true),
+        See(1),
+        ok(0),
+        See(1),
+        ok(29),
+        ok(5),
+        ok(0),
+        Perform(0),
+        Perform(0),
+        Definition(false),
+        See(3),
+        DeletePod(0),
+        Node(false),
+        Pod {
+            name: 0,
+            identity: Identity::None,
+            again: false,
+        },
+        Hand(0, 0),
+        pod(0, Identity::None),
+    ];
+    replay(&history);
+    history.push(DeletePod(0));
+    replay(&history);
+}
+
+/// A person deletes the node's SpiffeID while no pod is on the node; one comes before that delete has left.
+#[test]
+fn a_nodes_entry_stays_for_a_pod_that_comes_before_its_delete_has_left() {
+    let ok = |n| Answer(n, Fault::None);
+    let refused = |n| Answer(n, Fault::Refused);
+    let none = || pod(0, Identity::None);
+    replay(&[
+        pod(0, Identity::Legal(0)),
+        ok(0),
+        ok(0),
+        See(1),
+        Node(true),
+        See(1),
+        ok(0),
+        ok(0),
+        ok(0),
+        ok(6),
+        ok(0),
+        pod(2, Identity::Legal(0)),
+        See(2),
+        See(1),
+        Hand(0, 0),
+        Forge(0, 0),
+        ok(53),
+        See(2),
+        ok(87),
+        Perform(50),
+        Kill(false),
+        Delete(19),
+        none(),
+        DeletePod(0),
+        ok(0),
+        DeletePod(0),
+        ok(0),
+        ok(48),
+        refused(0),
+        refused(0),
+        See(3),
+        Wait(3),
+        ok(73),
+        DeletePod(2),
+        ok(7),
+        refused(137),
+        See(1),
+        ok(0),
+        Wait(3),
+        none(),
+        Perform(0),
+        Node(false),
+        Wait(0),
+    ]);
+}
