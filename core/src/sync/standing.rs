@@ -118,14 +118,15 @@ fn wanted_status(resource: &SpiffeIdSnapshot, standing: Standing) -> SpiffeIdSta
     }
 }
 
-/// Whether a status is what we wrote for a spec that was changed since, and named the entry that it had then.
+/// Whether a status is what we wrote for a spec that was changed since, and named the entry that it had then; or that it has
+/// not what it asks for, and named what it kept: that another may have had since.
 pub(super) fn is_outdated(resource: &SpiffeIdSnapshot) -> bool {
     let conditions = &resource.status.conditions;
     conditions.iter().any(|c| {
         let generation = c.observed_generation;
         *c.kind == *REGISTERED
             && *c.reason != *NOT_OURS
-            && generation.is_some_and(|of| of < resource.generation)
+            && (*c.status == *"False" || generation.is_some_and(|of| of < resource.generation))
     })
 }
 

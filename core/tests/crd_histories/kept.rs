@@ -274,3 +274,17 @@ fn one_that_asks_for_what_another_is_to_give_up_lets_that_one_come_first() {
     let (_, result) = play(&cautious(), &history, None);
     result.unwrap_or_else(|why| panic!("{why}"));
 }
+
+/// What one kept while the server refused its wish is another's by now; its status, which named that, is no reason to leave it
+/// without what it asks for once the server takes it.
+#[test]
+fn one_whose_wish_was_refused_has_it_later_although_another_has_what_it_kept() {
+    let mut history = vec![Hand(1, 2)];
+    calmly(&mut history);
+    history.extend([Refuse(true), Hand(1, 1)]);
+    calmly(&mut history);
+    history.push(Hand(2, 2));
+    calmly(&mut history);
+    history.push(Refuse(false));
+    replay(&history);
+}
