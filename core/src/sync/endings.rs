@@ -70,13 +70,16 @@ impl Reconciler {
         let Operation::Delete { id, reason } = &item.operation else {
             return false;
         };
-        let name = resource_of(&item.subject).filter(|_| reason.is_absence());
-        let record = self.mirror.get(id);
-        name.zip(record)
-            .is_some_and(|(name, record)| self.is_under_pods(&name, &record.entry))
+        let Some(record) = self.mirror.get(id).filter(|_| reason.is_absence()) else {
+            return false;
+        };
+        match resource_of(&item.subject) {
+            Some(name) => self.is_under_pods(&name, &record.entry),
+            None => self.node_under_pods(&record.entry).is_some(),
+        }
     }
 
-    /// The SpiffeID that a node's entry would be of, if that is not there and living pods are on the node.
+    /// The SpiffeID that a node's entry would be of, if that is not there, or going, and living pods are on the node.
     fn node_under_pods(&self, entry: &RegisteredEntry) -> Option<ResourceName> {
         let ids = self.policy.spiffe_ids.as_ref()?;
         let below = entry
@@ -84,7 +87,8 @@ impl Reconciler {
             .path()
             .strip_prefix(self.policy.root.path())?;
         let name = ResourceName::new(ids.namespace.clone(), below.strip_prefix('/')?);
-        let there = self.observed.resources.get(&name).is_some();
+        let resource = self.observed.resources.get(&name);
+        let there = resource.is_some_and(|r| !r.deleting);
         (!there && self.is_under_pods(&name, entry)).then_some(name)
     }
 
@@ -219,7 +223,7 @@ impl Reconciler {
             return self.queue.rest(subject);
         }
         if let Some(node) = self.node_under_pods(&entry) {
-            // Node and SpiffeID went unseen; it goes with the last pod.
+            // Node and SpiffeID went unseen, or that is about to go; the entry goes with the last pod.
             let of_node = subject_of(&node);
             self.mirror.hand_over(id, &of_node, None);
             self.breaker.pardon(id);

@@ -2,7 +2,7 @@
 
 use registrar_core::testing::{CrdAction::*, Fault, Identity};
 
-use crate::{pod, replay};
+use crate::{calmly, pod, replay};
 
 /// The node's SpiffeID loses its owner so that it may outlive the node; the last pod goes before the watch shows that.
 #[test]
@@ -137,4 +137,17 @@ fn a_nodes_entry_stays_for_a_pod_that_comes_before_its_delete_has_left() {
         Node(false),
         Wait(0),
     ]);
+}
+
+/// The node's SpiffeID was made again, on the same entry, and is deleted before its status says so: a process that begins then
+/// finds an entry that was made for a former one, and that nobody asks for.
+#[test]
+fn a_nodes_entry_stays_for_the_pods_on_it_though_the_one_made_again_is_going() {
+    let mut history = vec![Node(true), pod(0, Identity::Legal(0))];
+    calmly(&mut history);
+    // Once it is gone it is made again.
+    history.extend([Delete(1), See(9)]);
+    history.extend([Answer(0, Fault::None), See(9)].repeat(2));
+    history.extend([Delete(1), Kill(false)]);
+    replay(&history);
 }
