@@ -8,6 +8,7 @@ use registrar_core::{
         awaited_bundles, quoted,
     },
     spiffe::{SpiffeError, TrustDomain},
+    sync::WhyNot,
 };
 
 #[test]
@@ -186,4 +187,29 @@ fn however_long_a_value_is_the_problem_that_quotes_it_is_short() {
     }
     let short = Problem::UnknownNode("n1".into()).to_string();
     assert!(short.starts_with("node \"n1\" is not known"), "{short}");
+}
+
+#[test]
+fn why_an_entry_must_stay_is_said_with_what_mends_it() {
+    for (why, part) in [
+        (
+            WhyNot::NotRegistered,
+            "run the registrar until `plan -live` has nothing to do",
+        ),
+        (
+            WhyNot::NodeNotRegistered("n1".into()),
+            "node \"n1\" has no right entry",
+        ),
+        (
+            WhyNot::Skipped(SkipReason::NoLabel),
+            "it gets none by this configuration (the pod has no label that names its SPIFFE ID)",
+        ),
+        (
+            WhyNot::Held("its reason".into()),
+            "held and has no entry of ours: its reason",
+        ),
+        (WhyNot::Unknown, "a pod of the cluster cannot be read"),
+    ] {
+        assert!(why.to_string().contains(part), "{why}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod flurries;
 mod resources;
+mod retirement;
 mod services;
 mod sleeper;
 mod waking;
