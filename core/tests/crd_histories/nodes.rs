@@ -2,7 +2,7 @@
 
 use registrar_core::testing::{CrdAction::*, Fault, Identity};
 
-use crate::{calmly, pod, replay};
+use crate::{pod, replay};
 
 /// The node's SpiffeID loses its owner so that it may outlive the node; the last pod goes before the watch shows that.
 #[test]
@@ -143,11 +143,70 @@ fn a_nodes_entry_stays_for_a_pod_that_comes_before_its_delete_has_left() {
 /// finds an entry that was made for a former one, and that nobody asks for.
 #[test]
 fn a_nodes_entry_stays_for_the_pods_on_it_though_the_one_made_again_is_going() {
-    let mut history = vec![Node(true), pod(0, Identity::Legal(0))];
-    calmly(&mut history);
-    // Once it is gone it is made again.
-    history.extend([Delete(1), See(9)]);
-    history.extend([Answer(0, Fault::None), See(9)].repeat(2));
-    history.extend([Delete(1), Kill(false)]);
-    replay(&history);
+    let ok = |n| Answer(n, Fault::None);
+    replay(&[
+        ok(8),
+        Delete(0),
+        Node(true),
+        ok(0),
+        ok(0),
+        See(1),
+        ok(104),
+        ok(7),
+        See(1),
+        Hand(0, 0),
+        Hand(2, 0),
+        Answer(29, Fault::ReplyLost),
+        Delete(44),
+        Hand(1, 3),
+        ok(0),
+        Relist,
+        pod(1, Identity::Legal(0)),
+        ok(0),
+        DeletePod(0),
+        pod(0, Identity::Legal(0)),
+        See(2),
+        Wait(3),
+        pod(1, Identity::None),
+        Node(true),
+        ok(2),
+        ok(130),
+        Pod {
+            name: 1,
+            identity: Identity::None,
+            again: true,
+        },
+        Perform(14),
+        ok(35),
+        ok(0),
+        See(2),
+        Perform(73),
+        ok(3),
+        See(3),
+        See(1),
+        ok(0),
+        ok(8),
+        See(3),
+        ok(16),
+        Answer(11, Fault::Refused),
+        Definition(true),
+        Delete(29),
+        Perform(0),
+        Perform(0),
+        See(1),
+        See(1),
+        See(1),
+        Delete(0),
+        Operator(false),
+        pod(0, Identity::None),
+        See(1),
+        Kill(false),
+        Delete(116),
+        Pod {
+            name: 0,
+            identity: Identity::None,
+            again: true,
+        },
+        pod(0, Identity::None),
+    ]);
 }
