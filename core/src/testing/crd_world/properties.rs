@@ -179,6 +179,12 @@ impl CrdWorld {
                 let another = others.any(|e| self.was_of(e, &o.uid));
                 self.was_of(entry, &o.uid) && (another || self.robbed.iter().any(robbed))
             });
+            // One of a former node of this name goes for that of the node as it is.
+            let of_this_node = |e: &RegisteredEntry| {
+                e.parent_id == self.policy.server_id() && e.spiffe_id == entry.spiffe_id
+            };
+            let mut others = self.server.entries().filter(|e| !ids.contains(&e.id));
+            let keeps_another = keeps_another || others.any(of_this_node);
             if !ended && !keeps_another {
                 return Err(format!("{entry:?} goes, and nobody's end was seen"));
             }
