@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use registrar_core::{
     cluster::{
-        EndpointSnapshot, EndpointsSnapshot, Kind, Object, ObjectKey, POD_UID_LABEL,
+        Controller, EndpointSnapshot, EndpointsSnapshot, Kind, Object, ObjectKey, POD_UID_LABEL,
         SpiffeIdSelector, SpiffeIdSpec, Uid,
     },
     policy::{DnsPolicy, NamespaceRules, Policy},
@@ -266,4 +266,25 @@ fn names_that_the_api_will_not_have_do_not_keep_the_entry_from_being_right() {
     sleeper.kube_failure = None;
     sleeper.sleep(seconds(400));
     assert_eq!(names(&sleeper), ["new.test", "web.apps.svc"]);
+}
+
+#[test]
+fn an_owner_of_another_kind_or_another_name_does_not_make_it_the_pods_own() {
+    for (kind, name) in [("Deployment", "theirs"), ("Pod", "pod-1")] {
+        let mut sleeper = with_theirs(policy());
+        let object = sleeper.api.objects.get_mut(&theirs()).expect("there");
+        object.controller = Some(Controller {
+            kind: kind.into(),
+            name: name.into(),
+            uid: Uid::new("uid-1"),
+        });
+        object.resource_version = "5000".into();
+        let shown = sleeper.api.list();
+        sleeper.tell(shown);
+        apply(
+            &mut sleeper,
+            slice("apps", "web", vec![endpoint("uid-1", true)]),
+        );
+        assert_eq!(names(&sleeper), ["theirs.test", "web.apps.svc"], "{kind}");
+    }
 }
