@@ -66,8 +66,10 @@ $(TOOLS)/bin/%:
 	  $(CARGO) install --quiet --root '$(TOOLS)' --version "$$version" --locked "$$tool" && \
 	  mv "$(TOOLS)/bin/$$tool" '$@'
 
+# cargo-deny looks at what other systems would need, too, which no build here has downloaded.
 dependencies: tools $(DENY) $(MACHETE)
 	@echo '== dependencies: licences, sources, bans, and none unused'
+	$(CARGO) fetch --quiet --locked
 	'$(DENY)' --offline check licenses bans sources
 	'$(MACHETE)' core adapters app tests fuzz
 
