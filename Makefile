@@ -17,7 +17,7 @@ FUZZ := $(TOOLS)/bin/cargo-fuzz-0.13.2
 # What `make image` builds: release is what the Dockerfile builds, dev is built in a fraction of the time.
 PROFILE ?= release
 
-.PHONY: help tools demo test check dependencies fast it image slow bench bench-publish soak proof coverage deeper \
+.PHONY: help tools demo test test-matrix check dependencies fast it image slow bench bench-publish soak proof coverage deeper \
   mutants fuzz control-plane
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make image  the lines of deploy/Dockerfile without a container engine, and the result run as nobody in an empty'
 	@echo '            folder, as root (PROFILE=dev; about 8 min, dev 3 min)'
 	@echo 'make slow   tests that last: the three minutes after which a SPIRE Server closes a connection'
+	@echo 'make test-matrix  the tests on real parts with older releases of Kubernetes and SPIRE (cold 40 min, warm 15 min)'
 	@echo 'make soak   two registrars under churn while everything beneath them fails at random (MODE=reconcile'
 	@echo '            SOAK=20m SEED=n RATE=20 OUTAGE=0s)'
 	@echo 'make proof  how good the tests are: coverage, deeper, mutants; hours (STEP=coverage for one of them, GROUP=rules'
@@ -93,6 +94,14 @@ image: control-plane
 slow: control-plane
 	$(CARGO) build -p k8s-workload-registrar
 	$(CARGO) test -p registrar-tests --test it -- --ignored the_servers_three_minutes
+
+# Older releases than those that `make test` builds: folders of tests/control-plane.
+OLDER := $(CURDIR)/target/control-plane-older
+test-matrix: tools
+	@echo '== the tests on real parts, on older releases (cold 40 min, warm 15 min)'
+	CONTROL_PLANE_DIR='$(OLDER)' KUBERNETES=versions/kubernetes-1.30 SPIRE=versions/spire-1.12 tests/control-plane/build
+	$(CARGO) build -p k8s-workload-registrar -p registrar-tests --bins
+	CONTROL_PLANE_DIR='$(OLDER)' $(CARGO) test -p registrar-tests --test it
 
 bench: control-plane
 	@echo '== building for release (about 5 min the first time)'

@@ -181,10 +181,8 @@ fn every_difference_and_every_threat_names_the_test_that_shows_it() {
 #[test]
 fn the_versions_that_are_said_to_be_tested_are_those_that_the_tests_build() {
     let text = std::fs::read_to_string(root().join("docs/compatibility.md")).expect("text");
-    let said: Vec<String> = rows(&text, "<!-- versions", "<!-- end of versions -->")
-        .into_iter()
-        .map(|row| row.last().expect("a version").clone())
-        .collect();
+    let rows = rows(&text, "<!-- versions", "<!-- end of versions -->");
+    let said: Vec<[&str; 2]> = rows.iter().map(|r| [&*r[1], &*r[2]]).collect();
     let built = |folder: &str, module: &str| {
         let file = root()
             .join("tests/control-plane")
@@ -200,12 +198,13 @@ fn the_versions_that_are_said_to_be_tested_are_those_that_the_tests_build() {
             .trim_start_matches('v')
             .to_owned()
     };
-    let expected = [
-        built("spire", "github.com/spiffe/spire"),
-        built("kubernetes", "k8s.io/kubernetes"),
-        built("etcd", "go.etcd.io/etcd/server/v3"),
-    ];
-    assert_eq!(said, expected);
+    let [spire, kubernetes, etcd] = [
+        ("spire", "versions/spire-1.12", "github.com/spiffe/spire"),
+        ("kubernetes", "versions/kubernetes-1.30", "k8s.io/kubernetes"),
+        ("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+    ]
+    .map(|(newer, older, module)| [built(newer, module), built(older, module)]);
+    assert_eq!(said, [spire, kubernetes, etcd]);
 }
 
 /// A dependency that the workspace declares and no member takes is in nobody's way, and wrong all the same.
