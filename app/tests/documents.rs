@@ -200,7 +200,11 @@ fn the_versions_that_are_said_to_be_tested_are_those_that_the_tests_build() {
     };
     let [spire, kubernetes, etcd] = [
         ("spire", "versions/spire-1.12", "github.com/spiffe/spire"),
-        ("kubernetes", "versions/kubernetes-1.30", "k8s.io/kubernetes"),
+        (
+            "kubernetes",
+            "versions/kubernetes-1.30",
+            "k8s.io/kubernetes",
+        ),
         ("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     ]
     .map(|(newer, older, module)| [built(newer, module), built(older, module)]);
