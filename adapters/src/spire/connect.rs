@@ -21,7 +21,7 @@ use crate::causes::causes;
 
 /// For one address: the connection and the handshake.
 const CONNECTS_WITHIN: Duration = Duration::from_secs(2);
-/// The next address is tried beside the ones before it after this long.
+/// The next address is tried as soon as one failed, and beside those before it after this long.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
 /// Addresses tried at most: a name may have any number of records.
 const MOST_ADDRESSES: usize = 16;
@@ -148,28 +148,32 @@ where
     // Stable: what went well last time first, the rest in the order in which it was written and found.
     addresses.sort_by_key(|(address, _)| Some(*address) != before);
     addresses.truncate(MOST_ADDRESSES);
-    let mut attempts: FuturesUnordered<_> = addresses
-        .into_iter()
-        .zip(0u32..)
-        .map(|((address, target), n)| {
+    let mut waiting = addresses.into_iter();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        let ended = if let Some((address, target)) = waiting.next() {
             let attempt = attempt(address, target.clone());
-            async move {
-                tokio::time::sleep(NEXT_AFTER * n).await;
+            under_way.push(async move {
                 match tokio::time::timeout(CONNECTS_WITHIN, attempt).await {
                     Ok(Ok(stream)) => Ok((address, stream)),
                     Ok(Err(why)) => Err(format!("{address}: {why}")),
                     Err(_) => Err(format!("{address} does not answer")),
                 }
-            }
-        })
-        .collect();
-    while let Some(attempt) = attempts.next().await {
-        match attempt {
-            Ok((address, stream)) => {
+            });
+            // One that fails before is no reason to wait.
+            tokio::time::timeout(NEXT_AFTER, under_way.next()).await
+        } else {
+            Ok(under_way.next().await)
+        };
+        match ended {
+            Ok(Some(Ok((address, stream)))) => {
                 *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
                 return Ok(stream);
             }
-            Err(why) => refusals.push(why),
+            Ok(Some(Err(why))) => refusals.push(why),
+            Ok(None) => break,
+            // It says nothing yet.
+            Err(_) => {}
         }
     }
     Err(refusals.join("; "))
@@ -266,6 +270,16 @@ mod tests {
             Ok(5),
             "records change: every connection looks the name up anew"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_refuses_costs_the_next_one_no_time() {
+        let begun = tokio::time::Instant::now();
+        let (found, tried) = dial(&[("spire", &[1, 2, 3])], &[3], &[], &Mutex::default()).await;
+        assert_eq!((found, tried), (Ok(3), vec![1, 2, 3]));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        let (found, _) = dial(&[("spire", &[1, 2])], &[2], &[1], &Mutex::default()).await;
+        assert_eq!((found, begun.elapsed()), (Ok(2), NEXT_AFTER));
     }
 
     #[tokio::test(start_paused = true)]
