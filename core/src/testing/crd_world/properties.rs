@@ -180,8 +180,9 @@ impl CrdWorld {
                 self.was_of(entry, &o.uid) && (another || self.robbed.iter().any(robbed))
             });
             // One of a former node of this name goes for that of the node as it is.
+            let server = self.policy.server_id();
             let of_this_node = |e: &RegisteredEntry| {
-                e.parent_id == self.policy.server_id() && e.spiffe_id == entry.spiffe_id
+                [&e.parent_id, &entry.parent_id] == [&server; 2] && e.spiffe_id == entry.spiffe_id
             };
             let mut others = self.server.entries().filter(|e| !ids.contains(&e.id));
             let keeps_another = keeps_another || others.any(of_this_node);
