@@ -29,7 +29,11 @@ fn theirs() -> ResourceName {
 
 /// Two pods, and a SpiffeID of a person about the second.
 fn with_theirs(policy: Policy) -> Sleeper {
-    let mut sleeper = Sleeper::new(policy);
+    beside_theirs(Sleeper::new(policy), vec!["theirs.test".into()])
+}
+
+/// As [`with_theirs`], on this cluster, and with these names in the SpiffeID.
+fn beside_theirs(mut sleeper: Sleeper, dns_names: Vec<Arc<str>>) -> Sleeper {
     let spec = SpiffeIdSpec {
         parent_id: "spiffe://example.org/nodes".into(),
         spiffe_id: "spiffe://example.org/theirs".into(),
@@ -37,7 +41,7 @@ fn with_theirs(policy: Policy) -> Sleeper {
             namespace: Some("apps".into()),
             ..Default::default()
         },
-        dns_names: vec!["theirs.test".into()],
+        dns_names,
         ..Default::default()
     };
     sleeper.api.put(&theirs(), spec);
@@ -225,21 +229,7 @@ fn a_list_that_is_one_value_to_the_api_is_left_to_its_author() {
     let mut old = sleeper.api.definition.clone().expect("installed");
     old.schema.sets = false;
     sleeper.api.definition = Some(old);
-    let spec = SpiffeIdSpec {
-        parent_id: "spiffe://example.org/nodes".into(),
-        spiffe_id: "spiffe://example.org/theirs".into(),
-        selector: SpiffeIdSelector {
-            namespace: Some("apps".into()),
-            ..Default::default()
-        },
-        ..Default::default()
-    };
-    sleeper.api.put(&theirs(), spec);
-    about(&mut sleeper, Some("uid-1"));
-    sleeper.start(2);
-    sleeper.list(Kind::EndpointSlice, []);
-    let shown = sleeper.api.list();
-    sleeper.tell(shown);
+    let mut sleeper = beside_theirs(sleeper, Vec::new());
     apply(
         &mut sleeper,
         slice("apps", "web", vec![endpoint("uid-1", true)]),
