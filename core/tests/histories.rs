@@ -4,15 +4,12 @@
 // A test may read its length from the environment and print what it saw; the core may not.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
-use std::{cell::RefCell, env, time::Duration};
+use std::{env, time::Duration};
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
-};
+use proptest::prelude::*;
 use registrar_core::{
     policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
-    testing::{Action, Defect, Fault, Identity, Property, Seen, World},
+    testing::{Action, Defect, Fault, Identity, Property, Seen, World, search, strategies::wishes},
 };
 
 fn policy() -> Policy {
@@ -51,15 +48,6 @@ fn policies() -> Vec<(&'static str, Policy)> {
     ]
 }
 
-fn identity() -> impl Strategy<Value = Identity> {
-    prop_oneof![
-        1 => Just(Identity::None),
-        6 => (0..3u8).prop_map(Identity::Legal),
-        1 => Just(Identity::Illegal),
-        1 => Just(Identity::Reserved),
-    ]
-}
-
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         8 => Just(Fault::None),
@@ -76,7 +64,7 @@ fn pod() -> impl Strategy<Value = Action> {
     (
         0..4u8,
         some(0.9, 0..3u8),
-        identity(),
+        wishes(),
         some(0.2, 0..2u8),
         prop::bool::weighted(0.2),
     )
@@ -92,7 +80,7 @@ fn pod() -> impl Strategy<Value = Action> {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         10 => pod(),
-        2 => (0..4u8, identity(), proptest::option::weighted(0.2, 0..2u8))
+        2 => (0..4u8, wishes(), proptest::option::weighted(0.2, 0..2u8))
             .prop_map(|(name, identity, federates)| Action::RefusedPod { name, identity, federates }),
         4 => (0..4u8).prop_map(Action::DeletePod),
         2 => (0..3u8).prop_map(Action::Node),
@@ -110,59 +98,25 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// Plays one history to its end; what occurred, and what is wrong at the end.
 fn play(policy: &Policy, history: &[Action], defect: Option<Defect>) -> (Seen, Result<(), String>) {
-    let mut world = World::new(policy.clone(), defect);
-    for action in history {
-        world.act(*action);
-    }
-    let settled = world.settle();
-    let mut violations = world.differences();
-    violations.extend(settled.err());
-    let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    let result = match lines.is_empty() {
-        true => Ok(()),
-        false => Err(lines.join("\n")),
-    };
-    (world.seen, result)
+    World::new(policy.clone(), defect).play(history)
 }
 
-/// Plays generated histories until one fails; the failing one, made small, is in the message and replays as printed.
 fn histories(
     policy: &Policy,
     defect: Option<Defect>,
     cases: u32,
     fresh: bool,
 ) -> (Seen, Result<(), String>) {
-    let seen = RefCell::new(Seen::default());
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let mut runner = match fresh {
-        true => TestRunner::new(config),
-        false => {
-            let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-            TestRunner::new_with_rng(config, rng)
-        }
-    };
     // Those that are searched are long; those that are always the same are many and short.
     let length = if fresh && defect.is_none() {
         1..500
     } else {
         1..120
     };
-    let result = runner.run(&prop::collection::vec(action(), length), |history| {
-        let (occurred, result) = play(policy, &history, defect);
-        seen.borrow_mut().add(&occurred);
-        result.map_err(TestCaseError::fail)
-    });
-    let result = result.map_err(|error| match error {
-        TestError::Fail(why, history) => format!("{why}\nhistory: {history:?}"),
-        TestError::Abort(why) => why.to_string(),
-    });
-    (seen.into_inner(), result)
+    search(action(), length, cases, fresh, |history| {
+        play(policy, history, defect)
+    })
 }
 
 #[test]

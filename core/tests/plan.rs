@@ -10,7 +10,7 @@ use registrar_core::{
     entry::{EntryId, RegisteredEntry},
     policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
     sync::{Plan, ResourceChange},
-    testing::{Action, CrdAction, CrdWorld, Fault, Identity, World},
+    testing::{Action, CrdAction, CrdWorld, Fault, World, strategies::wishes},
 };
 
 fn policies() -> Vec<Policy> {
@@ -31,21 +31,12 @@ fn policies() -> Vec<Policy> {
     vec![policy, by_uid, agent, webhook]
 }
 
-fn identity() -> impl Strategy<Value = Identity> {
-    prop_oneof![
-        1 => Just(Identity::None),
-        6 => (0..3u8).prop_map(Identity::Legal),
-        1 => Just(Identity::Illegal),
-        1 => Just(Identity::Reserved),
-    ]
-}
-
 fn action() -> impl Strategy<Value = Action> {
     let some = proptest::option::weighted;
     let pod = (
         0..6u8,
         some(0.9, 0..3u8),
-        identity(),
+        wishes(),
         some(0.3, 0..2u8),
         any::<bool>(),
     )
@@ -174,7 +165,7 @@ fn what_is_planned_is_what_happens() {
 
 fn crd_action() -> impl Strategy<Value = CrdAction> {
     prop_oneof![
-        10 => (0..4u8, identity(), any::<bool>()).prop_map(|(name, identity, again)| {
+        10 => (0..4u8, wishes(), any::<bool>()).prop_map(|(name, identity, again)| {
             CrdAction::Pod { name, identity, again }
         }),
         3 => (0..4u8).prop_map(CrdAction::DeletePod),

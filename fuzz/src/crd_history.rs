@@ -61,17 +61,7 @@ pub fn crd_history(data: &[u8]) {
         true => MaxDeletes::Count(0),
         false => MaxDeletes::Percent(100),
     };
-    let mut world = CrdWorld::new(policy, None);
-    for action in &actions {
-        world.act(*action);
+    if let (_, Err(why)) = CrdWorld::new(policy, None).play(&actions) {
+        panic!("cautious {cautious}: {actions:?}\n{why}");
     }
-    let settled = world.settle();
-    let mut violations = world.differences();
-    violations.extend(settled.err());
-    let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    assert!(
-        lines.is_empty(),
-        "cautious {cautious}: {actions:?}\n{}",
-        lines.join("\n")
-    );
 }

@@ -126,17 +126,7 @@ pub fn history(data: &[u8]) {
     let actions: Vec<Action> = std::iter::from_fn(|| action(&mut choices))
         .take(LONGEST)
         .collect();
-    let mut world = World::new(policy(which), None);
-    for action in &actions {
-        world.act(*action);
+    if let (_, Err(why)) = World::new(policy(which), None).play(&actions) {
+        panic!("policy {which}: {actions:?}\n{why}");
     }
-    let settled = world.settle();
-    let mut violations = world.differences();
-    violations.extend(settled.err());
-    let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    assert!(
-        lines.is_empty(),
-        "policy {which}: {actions:?}\n{}",
-        lines.join("\n")
-    );
 }

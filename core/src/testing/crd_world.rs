@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Fault, ModelApi, ModelServer, Seen};
+use super::{Fault, ModelApi, ModelServer, Seen, search::in_lines};
 use crate::{
     cluster::{
         Kind, Metadata, NodeSnapshot, Object, ObjectKey, PodSnapshot, SpiffeIdSelector,
@@ -264,6 +264,20 @@ impl CrdWorld {
     /// The entries on the server.
     pub fn entries(&self) -> Vec<RegisteredEntry> {
         self.server.entries().cloned().collect()
+    }
+
+    /// Plays a history to its end; what occurred, and every property that did not hold, a line each.
+    ///
+    /// # Errors
+    /// If one did not.
+    pub fn play(mut self, history: &[CrdAction]) -> (Seen, Result<(), String>) {
+        for action in history {
+            self.act(*action);
+        }
+        let settled = self.settle();
+        let mut violations = self.differences();
+        violations.extend(settled.err());
+        (self.seen, in_lines(&violations))
     }
 
     /// Ends all faults, lets everything be seen and answered, and waits until all is at rest.

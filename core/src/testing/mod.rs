@@ -3,10 +3,12 @@
 
 mod crd_world;
 mod objects;
+mod search;
 pub mod strategies;
 mod world;
 
 pub use crate::model::{ModelApi, ModelServer, Row};
 pub use crd_world::{CrdAction, CrdDefect, CrdProperty, CrdViolation, CrdWorld};
 pub use objects::bound_pod;
+pub use search::search;
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proptest::{option::weighted, prelude::*};
 
+use super::Identity;
 use crate::{
     cluster::{EndpointSnapshot, EndpointsSnapshot, Metadata, NodeSnapshot, PodSnapshot, Uid},
     policy::FEDERATES_WITH,
@@ -142,4 +143,14 @@ pub fn slices_of(pod: &PodSnapshot) -> impl Strategy<Value = EndpointsSnapshot> 
                 })
                 .collect(),
         })
+}
+
+/// What a pod of a history says of its identity.
+pub fn wishes() -> impl Strategy<Value = Identity> {
+    prop_oneof![
+        1 => Just(Identity::None),
+        6 => (0..3u8).prop_map(Identity::Legal),
+        1 => Just(Identity::Illegal),
+        1 => Just(Identity::Reserved),
+    ]
 }

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use super::ModelServer;
+use super::{ModelServer, search::in_lines};
 use crate::{
     cluster::{Kind, Metadata, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
@@ -296,6 +296,20 @@ impl World {
             annotations.insert(FEDERATES_WITH.into(), federated(n).to_string().into());
         }
         annotations
+    }
+
+    /// Plays a history to its end; what occurred, and every property that did not hold, a line each.
+    ///
+    /// # Errors
+    /// If one did not.
+    pub fn play(mut self, history: &[Action]) -> (Seen, Result<(), String>) {
+        for action in history {
+            self.act(*action);
+        }
+        let settled = self.settle();
+        let mut violations = self.differences();
+        violations.extend(settled.err());
+        (self.seen, in_lines(&violations))
     }
 
     /// Ends all faults, lets everything be seen and answered, and waits; fails if nothing comes to rest.

@@ -10,17 +10,20 @@ mod nodes;
 mod pods;
 mod statuses;
 
-use std::{cell::RefCell, env, time::Duration};
+use std::{env, time::Duration};
 
 use CrdAction::*;
 use proptest::{
     prelude::*,
     strategy::ValueTree,
-    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use registrar_core::{
     policy::{IdentitySource, MaxDeletes, Policy},
-    testing::{CrdAction, CrdDefect, CrdProperty, CrdWorld, Fault, Identity, Seen},
+    testing::{
+        CrdAction, CrdDefect, CrdProperty, CrdWorld, Fault, Identity, Seen, search,
+        strategies::wishes,
+    },
 };
 
 fn policy() -> Policy {
@@ -29,15 +32,6 @@ fn policy() -> Policy {
     policy.max_deletes = MaxDeletes::Percent(100);
     policy.drift_interval = Duration::from_secs(10);
     policy
-}
-
-fn identity() -> impl Strategy<Value = Identity> {
-    prop_oneof![
-        1 => Just(Identity::None),
-        6 => (0..3u8).prop_map(Identity::Legal),
-        1 => Just(Identity::Illegal),
-        1 => Just(Identity::Reserved),
-    ]
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -51,7 +45,7 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 fn action() -> impl Strategy<Value = CrdAction> {
     prop_oneof![
-        8 => (0..3u8, identity(), prop::bool::weighted(0.2))
+        8 => (0..3u8, wishes(), prop::bool::weighted(0.2))
             .prop_map(|(name, identity, again)| Pod { name, identity, again }),
         3 => (0..3u8).prop_map(DeletePod),
         2 => any::<bool>().prop_map(Node),
@@ -91,52 +85,7 @@ fn play(
     history: &[CrdAction],
     defect: Option<CrdDefect>,
 ) -> (Seen, Result<(), String>) {
-    let mut world = CrdWorld::new(policy.clone(), defect);
-    for action in history {
-        world.act(*action);
-    }
-    let settled = world.settle();
-    let mut violations = world.differences();
-    violations.extend(settled.err());
-    let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    let result = match lines.is_empty() {
-        true => Ok(()),
-        false => Err(lines.join("\n")),
-    };
-    (world.seen, result)
-}
-
-/// Plays generated histories until one fails; the failing one, made small, is in the message and replays as printed.
-fn histories(
-    policy: &Policy,
-    defect: Option<CrdDefect>,
-    cases: u32,
-    fresh: bool,
-) -> (Seen, Result<(), String>) {
-    let seen = RefCell::new(Seen::default());
-    let config = Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let mut runner = match fresh {
-        true => TestRunner::new(config),
-        false => {
-            let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-            TestRunner::new_with_rng(config, rng)
-        }
-    };
-    let longest = if fresh { 250 } else { 100 };
-    let result = runner.run(&prop::collection::vec(action(), 1..longest), |history| {
-        let (occurred, result) = play(policy, &history, defect);
-        seen.borrow_mut().add(&occurred);
-        result.map_err(TestCaseError::fail)
-    });
-    let result = result.map_err(|error| match error {
-        TestError::Fail(why, history) => format!("{why}\nhistory: {history:?}"),
-        TestError::Abort(why) => why.to_string(),
-    });
-    (seen.into_inner(), result)
+    CrdWorld::new(policy.clone(), defect).play(history)
 }
 
 #[test]
@@ -146,7 +95,11 @@ fn whatever_happens_spiffe_ids_and_entries_are_right_in_the_end() {
     let asked: Option<u32> = env::var("HISTORIES").ok().and_then(|n| n.parse().ok());
     let cases = asked.unwrap_or(150);
     for (name, policy) in policies() {
-        let (seen, result) = histories(&policy, None, cases, asked.is_some());
+        let fresh = asked.is_some();
+        let length = if fresh { 1..250 } else { 1..100 };
+        let (seen, result) = search(action(), length, cases, fresh, |history| {
+            play(&policy, history, None)
+        });
         println!(
             "{name}: {cases} histories, in which occurred: {:#?}",
             seen.0
