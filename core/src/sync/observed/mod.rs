@@ -290,11 +290,10 @@ impl Observed {
     }
 
     fn remove_node(&mut self, name: &Arc<str>, touched: &mut Touched) {
-        if self.nodes.remove(name).is_some() {
-            self.forget_node(name);
-            touched.subjects.push(Subject::Node(name.clone()));
-            self.touch_pods_on(name, touched);
-        }
+        self.nodes.remove(name);
+        self.forget_node(name);
+        touched.subjects.push(Subject::Node(name.clone()));
+        self.touch_pods_on(name, touched);
     }
 
     /// Parents that are made of the node's UID come, change and go with it.
@@ -335,8 +334,6 @@ impl Observed {
                 let subject = Subject::Node(key.name.clone());
                 self.unreadable.remove(&subject);
                 self.remove_node(&key.name, touched);
-                self.forget_node(&key.name);
-                touched.subjects.push(subject.clone());
                 touched.ended.push(subject);
             }
             Kind::EndpointSlice => self.replace_slice(&name, None, touched),
