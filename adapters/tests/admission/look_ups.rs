@@ -7,13 +7,15 @@ use std::sync::{
 
 use async_trait::async_trait;
 use registrar_adapters::admission::{
-    AdmissionRequest, LookUps, SpiffeIdValidator, Validator, Verdict, review::GroupVersionKind,
+    AdmissionRequest, LookUps, SpiffeIdValidator, Validator, Verdict,
 };
 use registrar_core::{
     entry::{Entry, EntryId, RegisteredEntry},
     policy::Policy,
 };
 use tokio::sync::Semaphore;
+
+use crate::spiffe_id_request;
 
 /// Counts who waits for an answer, and answers when it may.
 #[derive(Default)]
@@ -51,17 +53,7 @@ fn request(n: usize) -> AdmissionRequest {
             "selector": {"namespace": "apps"},
         },
     });
-    AdmissionRequest {
-        kind: GroupVersionKind {
-            group: "spiffeid.spiffe.io".into(),
-            version: "v1beta1".into(),
-            kind: "SpiffeID".into(),
-        },
-        namespace: "apps".into(),
-        operation: "CREATE".into(),
-        object: Some(object.to_string()),
-        ..AdmissionRequest::default()
-    }
+    spiffe_id_request("CREATE", Some(object))
 }
 
 #[tokio::test]

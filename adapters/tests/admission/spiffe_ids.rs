@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use registrar_adapters::admission::{
-    AdmissionRequest, LookUps, SpiffeIdValidator, Validator, Verdict, review::GroupVersionKind,
+    AdmissionRequest, LookUps, SpiffeIdValidator, Validator, Verdict,
 };
 use registrar_core::{
     cluster::Uid,
@@ -12,6 +12,8 @@ use registrar_core::{
     policy::Policy,
 };
 use serde_json::{Value, json};
+
+use crate::spiffe_id_request as request;
 
 fn policy() -> Policy {
     Policy::crd("example.org", "demo", "spire").expect("legal names")
@@ -65,22 +67,6 @@ fn object() -> Value {
             "selector": {"namespace": "apps"},
         },
     })
-}
-
-fn request(operation: &str, object: Option<Value>) -> AdmissionRequest {
-    AdmissionRequest {
-        kind: GroupVersionKind {
-            group: "spiffeid.spiffe.io".into(),
-            version: "v1beta1".into(),
-            kind: "SpiffeID".into(),
-        },
-        namespace: "apps".into(),
-        name: "blog".into(),
-        user: "someone".into(),
-        operation: operation.into(),
-        object: object.map(|o| o.to_string()),
-        ..AdmissionRequest::default()
-    }
 }
 
 /// The verdict, what was looked up, and what was told.
