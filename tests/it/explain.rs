@@ -1,10 +1,15 @@
 //! `explain` on the real parts: what it says of a pod that is fine, and of those that are not.
 
-use registrar_tests::{PodSpec, Registrar, entries::entry};
+use registrar_adapters::spire::pb::types::EntryMask;
+use registrar_tests::{
+    Options, PodSpec, Registrar,
+    entries::{entry, id},
+    eventually,
+};
 
 use crate::{
     plan::command,
-    plane::{Bench, shared},
+    plane::{Bench, private, shared},
 };
 
 struct Explained {
@@ -13,9 +18,12 @@ struct Explained {
 }
 
 fn explain(b: &Bench, registrar: &Registrar, pod: &str) -> Explained {
+    explain_pod(registrar, &format!("{}/{pod}", b.name))
+}
+
+fn explain_pod(registrar: &Registrar, name: &str) -> Explained {
     let config = registrar.config().display().to_string();
-    let name = format!("{}/{pod}", b.name);
-    let output = command(&["explain", "-config", &config, "pod", &name]);
+    let output = command(&["explain", "-config", &config, "pod", name]);
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     Explained {
         code: output.status.code(),
@@ -89,4 +97,71 @@ async fn each_pod_is_explained_with_its_remedy() {
     let copy = entry(&node, "/copied", &["k8s:ns:explain", "k8s:pod-name:fine"]);
     b.entries.create(copy).await.expect("created");
     explain(&b, &registrar, "fine").says(0, &["one too many"]);
+}
+
+#[tokio::test]
+async fn what_keeps_a_pod_apart_waiting_or_wrong_is_explained_with_its_remedy() {
+    let p = private(Options {
+        controller_manager: false,
+        ..Options::default()
+    })
+    .await;
+    p.plane.fail_entries_of("/team/refused").expect("made");
+    p.cluster.namespace("off").await.expect("a namespace");
+    let extra = "pod_annotation = \"id\"\ndisabled_namespaces = [\"off\"]";
+    let mut registrar = Registrar::start(&p.plane, "demo", extra).expect("starts");
+    let pod = |name: &str| {
+        let path = format!("team/{name}");
+        PodSpec::new("apps", name).annotation("id", &path)
+    };
+    for spec in [
+        pod("changed"),
+        pod("ending"),
+        pod("static").mirror(),
+        pod("refused"),
+        PodSpec::new("off", "apart").annotation("id", "team/apart"),
+    ] {
+        p.cluster.pod(&spec).await.expect("pod");
+    }
+    let entry_of = async |pod: &str| {
+        let selector = format!("k8s:pod-name:{pod}");
+        let root = "/spire-k8s-registrar/demo/node";
+        let found = p.entries.selecting(root, &["k8s:ns:apps", &selector]).await;
+        let mut found = found.map_err(|e| e.to_string())?;
+        found.pop().ok_or_else(|| "not yet".to_owned())
+    };
+    for name in ["changed", "ending", "static"] {
+        eventually(name, async || entry_of(name).await.map(drop)).await;
+    }
+    let refused = eventually("the server's refusal is told", async || {
+        let refused = explain_pod(&registrar, "apps/refused");
+        match refused.text.contains("the registrar reported") {
+            true => Ok(refused),
+            false => Err(refused.text),
+        }
+    })
+    .await;
+    refused.says(0, &["refuses its entry", "mend what the server objects to"]);
+    explain_pod(&registrar, "off/apart").says(
+        0,
+        &[
+            "its namespace is disabled",
+            "take \"off\" out of disabled_namespaces",
+        ],
+    );
+    explain_pod(&registrar, "apps/static").says(0, &["static pod", "as it should be"]);
+    let ended = p.cluster.end_pod("apps", "ending", 60).await;
+    ended.expect("asked");
+    explain_pod(&registrar, "apps/ending").says(0, &["being deleted", "as it should be"]);
+
+    registrar.process.kill();
+    let mut changed = entry_of("changed").await.expect("there");
+    changed.spiffe_id = Some(id("/team/other"));
+    let mask = EntryMask {
+        spiffe_id: true,
+        ..EntryMask::default()
+    };
+    p.entries.update(changed, mask).await.expect("updated");
+    explain_pod(&registrar, "apps/changed")
+        .says(0, &["differs in spiffe_id", "it is repaired in place"]);
 }

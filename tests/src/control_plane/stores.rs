@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::ControlPlane;
+use super::{ControlPlane, TRUST_DOMAIN};
 
 impl ControlPlane {
     /// Writes an SPIFFE ID that is none into the row of an entry. The server's own writes may fail meanwhile.
@@ -17,6 +17,22 @@ impl ControlPlane {
         let update = "UPDATE registered_entries SET spiffe_id = 'none' WHERE entry_id = ?1";
         let rows = connection.execute(update, [id])?;
         anyhow::ensure!(rows == 1, "no entry {id}");
+        Ok(())
+    }
+
+    /// From now on the SPIRE Server's database fails at each new entry of this path, and so does the server.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub fn fail_entries_of(&self, path: &str) -> anyhow::Result<()> {
+        let connection = rusqlite::Connection::open(self.dir().join("spire/db.sqlite3"))?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        // Not RAISE: the server takes that for an entry that exists already.
+        connection.execute_batch(&format!(
+            "CREATE TRIGGER fails BEFORE INSERT ON registered_entries \
+             WHEN NEW.spiffe_id = 'spiffe://{TRUST_DOMAIN}{path}' \
+             BEGIN SELECT abs(-9223372036854775807 - 1); END"
+        ))?;
         Ok(())
     }
 
