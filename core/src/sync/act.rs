@@ -36,7 +36,7 @@ impl Reconciler {
         }
         let least = match (self.may_sweep(), self.may_answer()) {
             _ if self.paused => return,
-            (true, _) => Urgency::Object,
+            (true, _) => Urgency::Standing,
             (false, _) if self.may_create() => Urgency::New,
             (false, true) => Urgency::Asked,
             (false, false) => return,
@@ -50,7 +50,7 @@ impl Reconciler {
             }
             let mut looked = false;
             while let Some(least) = self.least_with_room(least)
-                && let Some(subject) = self.queue.pop(least, self.kube.has_room())
+                && let Some(subject) = self.queue.pop(least, self.kube.room())
             {
                 looked = true;
                 self.look_at(&subject, now);

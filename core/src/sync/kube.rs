@@ -1,33 +1,21 @@
 //! Writes to the Kubernetes API: staged, sent while slots are free, and what the answers mean.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::{
     CallId, Fact, Now, Reconciler,
     definition::{DefinitionPoll, News},
     gate::Gate,
-    queue::Urgency,
+    queue::{Room, Urgency},
     resources::subject_of,
     standing::same_standing,
+    writes::{Write, Writes},
 };
 use crate::{
     cluster::{SpiffeIdSnapshot, SpiffeIdStatus, Uid},
     ports::{Failure, FailureClass, KubeAnswer, KubeCall, KubeReply, ResourceName, Schema},
     rules::Subject,
 };
-
-/// Writes in flight: enough to keep the API server busy, few enough not to be in its way.
-const WRITES: usize = 16;
-/// Writes staged ahead for pods and nodes; what waits longer may have changed by then.
-const STAGED: usize = 2 * WRITES;
-
-/// A write that waits for a slot, or is under way.
-#[derive(Debug)]
-pub(super) struct Write {
-    subject: Subject,
-    name: ResourceName,
-    call: KubeCall,
-}
 
 #[derive(Debug)]
 enum Flight {
@@ -38,7 +26,7 @@ enum Flight {
 /// Everything about the Kubernetes API that is not an object.
 #[derive(Debug, Default)]
 pub(super) struct Kube {
-    staged: VecDeque<Write>,
+    staged: Writes,
     flights: BTreeMap<CallId, Flight>,
     pub(super) outbox: Vec<(CallId, KubeCall)>,
     gate: Gate,
@@ -56,10 +44,31 @@ fn version(text: &str) -> Option<u64> {
 }
 
 impl Kube {
-    /// Whether more pods and nodes may be looked at. While the API server is away one write at a time feels its way.
-    pub(super) fn has_room(&self) -> bool {
-        let most = if self.gate.is_well() { STAGED } else { 1 };
-        self.staged.len() < most
+    /// What may be looked at. While the API server is away one write at a time feels its way.
+    pub(super) fn room(&self) -> Room {
+        match self.gate.is_well() {
+            true => self.staged.room(),
+            false => Room {
+                objects: self.staged.is_empty(),
+                statuses: self.staged.is_empty(),
+            },
+        }
+    }
+
+    /// The next write to be sent, if a slot is free for it.
+    fn next_write(&mut self, now: Now) -> Option<Write> {
+        if !self.gate.is_open(now, self.flights.len()) {
+            return None;
+        }
+        let (mut urgent, mut patient) = (0, 0);
+        for flight in self.flights.values() {
+            match flight {
+                Flight::Write(write) if write.is_patient() => patient += 1,
+                Flight::Write(_) => urgent += 1,
+                Flight::Definition { .. } => {}
+            }
+        }
+        self.staged.next(urgent, patient)
     }
 
     /// Whether nothing is under way, and everything that was written has been seen.
@@ -133,19 +142,16 @@ impl Kube {
 impl Reconciler {
     pub(super) fn stage_write(&mut self, subject: &Subject, name: &ResourceName, call: KubeCall) {
         self.queue.begin(subject);
-        self.kube.staged.push_back(Write {
+        self.kube.staged.push(Write {
             subject: subject.clone(),
             name: name.clone(),
             call,
         });
     }
 
-    /// Sends what is staged, the oldest first, while slots are free.
+    /// Sends what is staged while slots are free.
     pub(super) fn send_writes(&mut self, now: Now) {
-        while self.kube.flights.len() < WRITES
-            && self.kube.gate.is_open(now, self.kube.flights.len())
-            && let Some(write) = self.kube.staged.pop_front()
-        {
+        while let Some(write) = self.kube.next_write(now) {
             if self.queue.is_stale(&write.subject) {
                 self.end(&write.subject, now);
                 continue;

@@ -35,6 +35,7 @@ mod spiffe_ids;
 mod standing;
 mod status;
 mod want;
+mod writes;
 
 pub use event::{CallId, Event, LookUp, Now, Review, ReviewId, Step, TripId};
 pub use fact::{DeleteReason, Drift, Fact};

@@ -30,9 +30,18 @@ pub(super) enum Urgency {
     Resync,
     /// An object that gets a SpiffeID: entries come before those that are yet to be asked for.
     Object,
+    /// A SpiffeID whose status is yet to say what it has.
+    Standing,
 }
 
-const URGENCIES: usize = 7;
+const URGENCIES: usize = 8;
+
+/// What there is room for among the writes to the Kubernetes API.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) objects: bool,
+    pub(super) statuses: bool,
+}
 
 /// A write whose answer never came: if the entry turns out to be so, it is this object's.
 #[derive(Debug)]
@@ -120,11 +129,15 @@ impl Queue {
         }
     }
 
-    /// The most urgent subject that is at least so urgent, no longer queued; of those that get SpiffeIDs only if there is room
-    /// for their writes.
-    pub(super) fn pop(&mut self, least: Urgency, objects: bool) -> Option<Subject> {
+    /// The most urgent subject that is at least so urgent, no longer queued; of those that are about writes to the Kubernetes
+    /// API alone only if there is room for these.
+    pub(super) fn pop(&mut self, least: Urgency, room: Room) -> Option<Subject> {
+        let full = |n: usize| {
+            n == Urgency::Object as usize && !room.objects
+                || n == Urgency::Standing as usize && !room.statuses
+        };
         for (n, queue) in self.queues.iter_mut().enumerate().take(least as usize + 1) {
-            if n == Urgency::Object as usize && !objects {
+            if full(n) {
                 continue;
             }
             while let Some(subject) = queue.pop_front() {
@@ -240,6 +253,7 @@ impl Queue {
             Urgency::New,
             Urgency::Changed,
             Urgency::Object,
+            Urgency::Standing,
         ]
         .iter()
         .map(|u| self.queued[*u as usize])

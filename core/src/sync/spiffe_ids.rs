@@ -77,7 +77,7 @@ impl Reconciler {
         } else if !self.reads_claim(subject, &resource) {
             self.claim(subject, &name, &resource);
             if let Some(standing) = self.settle(subject, &name, &resource, now) {
-                self.report_standing(subject, &name, &resource, standing);
+                self.report_standing(subject, &name, &resource, standing, now);
             }
         }
         self.queue.rest(subject);

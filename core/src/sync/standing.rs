@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Reconciler, resources::resource_of};
+use super::{Now, Reconciler, queue::Urgency, resources::resource_of};
 use crate::{
     cluster::{Condition, SpiffeIdSnapshot, SpiffeIdStatus},
     entry::EntryId,
@@ -33,16 +33,24 @@ pub(super) enum Standing {
 }
 
 impl Reconciler {
-    /// Writes the status where it does not say this already.
+    /// Writes the status where it does not say this already; if there is no room for that, it is looked at again when there is,
+    /// so that it need not wait if something happens to it meanwhile.
     pub(super) fn report_standing(
         &mut self,
         subject: &Subject,
         name: &ResourceName,
         resource: &SpiffeIdSnapshot,
         standing: Standing,
+        now: Now,
     ) {
-        if let Some(call) = self.status_call(name, resource, standing) {
+        let Some(call) = self.status_call(name, resource, standing) else {
+            return;
+        };
+        if self.kube.room().statuses {
             self.stage_write(subject, name, call);
+        } else if self.queue.get(subject).is_some_and(|w| w.in_flight == 0) {
+            // What is staged for it brings it back by itself.
+            self.queue.mark(subject, Urgency::Standing, now);
         }
     }
 
@@ -78,7 +86,9 @@ impl Reconciler {
                 message: format!("the SPIRE Server refuses the entry: {message}"),
                 entry: has.map(|id| id.as_str().into()),
             };
-            self.report_standing(subject, &name, &resource, standing);
+            if let Some(call) = self.status_call(&name, &resource, standing) {
+                self.stage_write(subject, &name, call);
+            }
         }
     }
 }

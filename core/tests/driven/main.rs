@@ -6,3 +6,4 @@ mod retirement;
 mod services;
 mod sleeper;
 mod waking;
+mod writes;

@@ -327,3 +327,16 @@ fn a_finalizer_waits_for_a_reading_of_the_server_when_the_lead_is_new() {
     );
     assert!(!sleeper.api.objects.contains_key(&name));
 }
+
+#[test]
+fn a_start_is_not_ready_before_every_pod_has_its_spiffe_id_and_that_its_status() {
+    for unanswered in [
+        (|call| matches!(call, KubeCall::Apply(_))) as fn(&KubeCall) -> bool,
+        |call| matches!(call, KubeCall::WriteStatus { .. }),
+    ] {
+        let mut sleeper = Sleeper::new(policy());
+        sleeper.unanswered = unanswered;
+        sleeper.start(1);
+        assert_eq!(sleeper.machine.not_ready(), [NotReady::FirstSync]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Which writes to the Kubernetes API go first: those that someone is without an identity for want of.
+
+use registrar_core::{
+    cluster::{SPIFFE_ID_FINALIZER, SpiffeIdSelector, SpiffeIdSpec},
+    entry::RegisteredEntry,
+    policy::Policy,
+    ports::{KubeCall, ResourceName},
+    sync::NotReady,
+};
+
+use crate::sleeper::{Sleeper, seconds};
+
+fn sleeper(unanswered: fn(&KubeCall) -> bool) -> Sleeper {
+    let policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    let mut sleeper = Sleeper::new(policy);
+    sleeper.unanswered = unanswered;
+    sleeper
+}
+
+fn by_hand(n: usize) -> ResourceName {
+    ResourceName::new("apps", format!("by-hand-{n}"))
+}
+
+fn spec(path: &str) -> SpiffeIdSpec {
+    SpiffeIdSpec {
+        parent_id: "spiffe://example.org/parent".into(),
+        spiffe_id: format!("spiffe://example.org/{path}").into(),
+        selector: SpiffeIdSelector {
+            namespace: Some("apps".into()),
+            ..SpiffeIdSelector::default()
+        },
+        ..SpiffeIdSpec::default()
+    }
+}
+
+/// Everything that the API has to show is seen, and what that leads to, until there is no more.
+fn shown(sleeper: &mut Sleeper) {
+    while !sleeper.api.changes.is_empty() {
+        let events = std::mem::take(&mut sleeper.api.changes);
+        sleeper.tell(events);
+    }
+}
+
+fn has(sleeper: &Sleeper, path: &str) -> bool {
+    let is = |e: &RegisteredEntry| e.spiffe_id.path() == path;
+    sleeper.server.entries().any(is)
+}
+
+#[test]
+fn pods_get_their_spiffe_ids_and_entries_while_no_status_is_written() {
+    let mut sleeper = sleeper(|call| matches!(call, KubeCall::WriteStatus { .. }));
+    sleeper.start(300);
+    let without: Vec<usize> = (0..300).filter(|n| !sleeper.registered(*n)).collect();
+    assert_eq!(without, [0; 0]);
+    assert_eq!(sleeper.machine.not_ready(), [NotReady::FirstSync]);
+}
+
+#[test]
+fn statuses_are_written_while_there_is_no_end_of_new_pods() {
+    let applies_to_pod =
+        |call: &KubeCall| matches!(call, KubeCall::Apply(a) if &*a.name.namespace == "apps");
+    let mut sleeper = sleeper(applies_to_pod);
+    sleeper.api.put(&by_hand(0), spec("by-hand"));
+    let object = sleeper.api.objects.get_mut(&by_hand(0)).expect("there");
+    object.finalizers = [SPIFFE_ID_FINALIZER.into()].into();
+    sleeper.start(300);
+    let status = &sleeper.api.objects[&by_hand(0)].status;
+    assert!(status.entry_id.is_some(), "{status:?}");
+}
+
+#[test]
+fn one_whose_status_is_yet_to_be_written_is_looked_at_when_it_changes() {
+    let mut sleeper = sleeper(|call| matches!(call, KubeCall::WriteStatus { .. }));
+    sleeper.start(1);
+    for n in 0..100 {
+        sleeper.api.put(&by_hand(n), spec(&format!("first/{n}")));
+    }
+    shown(&mut sleeper);
+    assert!(has(&sleeper, "/first/99"));
+    sleeper.api.put(&by_hand(99), spec("second"));
+    shown(&mut sleeper);
+    assert!(has(&sleeper, "/second") && !has(&sleeper, "/first/99"));
+}
+
+#[test]
+fn when_statuses_are_written_again_none_is_missing() {
+    let mut sleeper = sleeper(|call| matches!(call, KubeCall::WriteStatus { .. }));
+    sleeper.start(300);
+    sleeper.unanswered = |_| false;
+    sleeper.restart(300);
+    sleeper.sleep(seconds(60));
+    let missing = sleeper
+        .api
+        .objects
+        .values()
+        .filter(|o| o.status.entry_id.is_none());
+    assert_eq!((missing.count(), sleeper.machine.not_ready()), (0, vec![]));
+    assert_eq!(sleeper.machine.status(sleeper.now).busy, 0);
+}
