@@ -406,7 +406,7 @@ impl Reconciler {
     }
 
     fn finish_first_sync(&mut self) {
-        let written = self.kube.is_at_rest() || self.policy.dry_run;
+        let written = self.writes_are_settled() || self.policy.dry_run;
         if !self.first_sync_done
             && !self.all_nodes_missing()
             && self.scan.is_fresh()

@@ -77,6 +77,16 @@ impl Kube {
         self.staged.is_empty() && !writes && self.expected.is_empty()
     }
 
+    /// The SpiffeIDs of which a write is under way, or has yet to be seen.
+    fn unsettled(&self) -> impl Iterator<Item = &ResourceName> {
+        let staged = self.staged.iter().map(|write| &write.name);
+        let writes = self.flights.values().filter_map(|flight| match flight {
+            Flight::Write(write) => Some(&write.name),
+            Flight::Definition { .. } => None,
+        });
+        staged.chain(writes).chain(self.expected.keys())
+    }
+
     /// Whether the watch has yet to show what we wrote of this object.
     pub(super) fn expects(&self, name: &ResourceName) -> bool {
         self.expected.contains_key(name)
@@ -147,6 +157,15 @@ impl Reconciler {
             name: name.clone(),
             call,
         });
+    }
+
+    /// Whether every write for what lives is done and seen. Nobody waits for what is written of SpiffeIDs that end.
+    pub(super) fn writes_are_settled(&self) -> bool {
+        let ends = |name: &ResourceName| {
+            let resource = self.observed.resources.get(name);
+            resource.is_some_and(|r| r.deleting)
+        };
+        self.kube.unsettled().all(ends)
     }
 
     /// Sends what is staged while slots are free.

@@ -7,7 +7,7 @@ use registrar_core::{
         Controller, Kind, Object, ObjectKey, SPIFFE_ID_FINALIZER, SpiffeIdSelector,
         SpiffeIdSnapshot, SpiffeIdSpec, Uid,
     },
-    entry::RegisteredEntry,
+    entry::{EntryId, RegisteredEntry},
     policy::Policy,
     ports::{Failure, FailureClass, KubeCall, ResourceName},
     rules::{Bundles, Decision, decide_spiffe_id},
@@ -326,6 +326,25 @@ fn a_finalizer_waits_for_a_reading_of_the_server_when_the_lead_is_new() {
         sleeper.facts
     );
     assert!(!sleeper.api.objects.contains_key(&name));
+}
+
+/// Nobody is without an identity for want of a finalizer that leaves.
+#[test]
+fn a_start_is_ready_while_finalizers_of_former_pods_are_yet_to_leave() {
+    let mut sleeper = Sleeper::started(policy(), 1000);
+    sleeper.sleep(seconds(60));
+    // The process before had come so far as to delete their entries.
+    for n in 1..1000 {
+        let status = &sleeper.api.objects[&of_pod(n)].status;
+        let entry = EntryId::stored(status.entry_id.as_deref().expect("registered"));
+        sleeper.server.remove(&entry);
+        sleeper.api.delete(&of_pod(n));
+    }
+    sleeper.kube_writes.clear();
+    sleeper.unanswered = |call| matches!(call, KubeCall::SetFinalizers { .. });
+    sleeper.restart(1);
+    assert!(!sleeper.kube_writes.is_empty());
+    assert_eq!(sleeper.machine.not_ready(), []);
 }
 
 #[test]
