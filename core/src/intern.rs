@@ -1,7 +1,9 @@
 //! One copy of values that many objects share: names of namespaces, nodes and service accounts, SPIFFE IDs of accounts and
 //! of parents.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
+
+use crate::index::IndexSet;
 
 /// Below this many values a sweep is not worth it.
 const FIRST_SWEEP: usize = 1024;
@@ -27,14 +29,14 @@ impl Shared for Arc<str> {
 /// The values that are shared. Those that nobody else holds any more are swept out as the number grows.
 #[derive(Debug)]
 pub(crate) struct Interner<T = Arc<str>> {
-    values: BTreeSet<T>,
+    values: IndexSet<T>,
     sweep_at: usize,
 }
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
         Self {
-            values: BTreeSet::new(),
+            values: IndexSet::new(),
             sweep_at: 0,
         }
     }

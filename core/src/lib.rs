@@ -56,6 +56,7 @@
 pub mod admission;
 pub mod cluster;
 pub mod entry;
+mod index;
 mod intern;
 pub mod leader;
 pub mod model;

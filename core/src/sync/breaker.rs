@@ -1,21 +1,18 @@
 //! The mass-delete breaker: deletes for any reason but a watched deletion gather here, and go only if they are few.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use super::{DeleteReason, Fact, Now, TripId};
-use crate::{entry::EntryId, policy::MaxDeletes, rules::Subject};
+use crate::{entry::EntryId, index::Index, policy::MaxDeletes, rules::Subject};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     /// To be deleted, not allowed yet.
-    condemned: BTreeMap<EntryId, (Subject, DeleteReason)>,
+    condemned: Index<EntryId, (Subject, DeleteReason)>,
     /// Allowed, not deleted yet, and at whose wish.
-    released: BTreeMap<EntryId, Subject>,
+    released: Index<EntryId, Subject>,
     /// When how many were allowed, within the window.
     allowed: VecDeque<(Now, usize)>,
     tripped: Option<TripId>,

@@ -4,10 +4,11 @@
 //! goes with them. A deletion counts as one of its own only after a reading of the definition that was asked for later
 //! than the deletion was seen: what deletes SpiffeIDs was there before they were.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use super::Now;
 use crate::{
+    index::IndexSet,
     ports::{Definition, Schema},
     rules::Subject,
 };
@@ -48,7 +49,7 @@ pub(super) struct DefinitionPoll {
     /// When it was first seen again after it had been away.
     back_at: Option<Now>,
     /// Whose deletion is to be judged.
-    pub(super) waiting: BTreeSet<Subject>,
+    pub(super) waiting: IndexSet<Subject>,
 }
 
 impl DefinitionPoll {

@@ -4,14 +4,15 @@
 //! before, and what is written then is what the object asks for by then. Nothing else waits: not a new object, not an end, not
 //! a review, not a write that is tried again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{Now, Reconciler, review::is_pod};
-use crate::{cluster::Uid, entry::Entry, rules::Subject};
+use crate::{
+    cluster::Uid,
+    entry::Entry,
+    index::{Index, IndexSet},
+    rules::Subject,
+};
 
 /// Changes that wait for nothing.
 const AT_ONCE: u32 = 3;
@@ -51,9 +52,9 @@ impl Flurry {
 /// The objects that changed lately.
 #[derive(Debug, Default)]
 pub(super) struct Flurries {
-    of: BTreeMap<Subject, Flurry>,
+    of: Index<Subject, Flurry>,
     /// When each is over, in order.
-    over: BTreeSet<(Now, Subject)>,
+    over: IndexSet<(Now, Subject)>,
 }
 
 impl Flurries {

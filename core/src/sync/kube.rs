@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     cluster::{SpiffeIdSnapshot, SpiffeIdStatus, Uid},
+    index::Index,
     ports::{Failure, FailureClass, KubeAnswer, KubeCall, KubeReply, ResourceName, Schema},
     rules::Subject,
 };
@@ -31,11 +32,11 @@ pub(super) struct Kube {
     pub(super) outbox: Vec<(CallId, KubeCall)>,
     gate: Gate,
     /// Objects that we wrote, and the version that the watch has yet to show: until then, what is seen of them is old.
-    expected: BTreeMap<ResourceName, u64>,
+    expected: Index<ResourceName, u64>,
     /// The latest version that the watch showed, of whichever object: versions count changes of all.
     latest: u64,
     /// Statuses that were acknowledged and not kept (an older schema has no conditions): not written again.
-    unkept: BTreeMap<ResourceName, (Uid, SpiffeIdStatus)>,
+    unkept: Index<ResourceName, (Uid, SpiffeIdStatus)>,
     pub(super) definition: DefinitionPoll,
 }
 

@@ -1,11 +1,10 @@
 //! Our entries on the server, as last read or acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{ids::Ids, observed::filled};
 use crate::{
     cluster::{PodSnapshot, Uid},
     entry::{EntryId, RegisteredEntry},
+    index::{Index, IndexSet},
     intern::Interner,
     rules::{Subject, Tuple},
     spiffe::SpiffeId,
@@ -29,19 +28,19 @@ pub(super) struct Record {
 #[derive(Debug)]
 pub(super) struct Mirror {
     /// Boxed: the nodes of the tree are never quite full.
-    records: BTreeMap<EntryId, Box<Record>>,
+    records: Index<EntryId, Box<Record>>,
     /// What nodes' entries hang under.
     server_id: SpiffeId,
     /// How many of the records are nodes'.
     of_nodes: usize,
-    by_subject: BTreeMap<Subject, Ids>,
+    by_subject: Index<Subject, Ids>,
     /// Those without a known SpiffeID or laid aside, by what they are.
-    unclaimed: BTreeMap<Tuple, Ids>,
+    unclaimed: Index<Tuple, Ids>,
     spiffe_ids: Interner<SpiffeId>,
     /// Deleted while a list was under way that may still show them.
-    deleted: BTreeMap<EntryId, u64>,
+    deleted: Index<EntryId, u64>,
     /// Gone, or another subject's than before: who was refused them for their former subject's sake is looked at again.
-    moved: BTreeSet<EntryId>,
+    moved: IndexSet<EntryId>,
 }
 
 /// What a reading of the server changed in the mirror.
@@ -56,14 +55,14 @@ impl Mirror {
     /// Empty.
     pub(super) fn new(server_id: SpiffeId) -> Self {
         Self {
-            records: BTreeMap::new(),
+            records: Index::new(),
             server_id,
             of_nodes: 0,
-            by_subject: BTreeMap::new(),
-            unclaimed: BTreeMap::new(),
+            by_subject: Index::new(),
+            unclaimed: Index::new(),
             spiffe_ids: Interner::default(),
-            deleted: BTreeMap::new(),
-            moved: BTreeSet::new(),
+            deleted: Index::new(),
+            moved: IndexSet::new(),
         }
     }
 
@@ -255,7 +254,7 @@ impl Mirror {
     }
 
     /// What is gone or another subject's since this was asked last.
-    pub(super) fn take_moved(&mut self) -> BTreeSet<EntryId> {
+    pub(super) fn take_moved(&mut self) -> IndexSet<EntryId> {
         std::mem::take(&mut self.moved)
     }
 
@@ -307,7 +306,7 @@ impl Mirror {
     }
 }
 
-fn remove_from<K: Ord>(index: &mut BTreeMap<K, Ids>, key: &K, id: &EntryId) {
+fn remove_from<K: Ord>(index: &mut Index<K, Ids>, key: &K, id: &EntryId) {
     if let Some(ids) = index.get_mut(key) {
         ids.remove(id);
         if ids.is_empty() {

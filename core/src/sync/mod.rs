@@ -45,7 +45,7 @@ pub use retire::{Retirement, Uncovered, WhyNot};
 pub use status::{NotReady, Status};
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -53,6 +53,7 @@ use std::{
 use crate::{
     cluster::{Kind, Object, Uid},
     entry::EntryId,
+    index::{Index, IndexSet},
     policy::{NodePolicy, ParentForm, Policy},
     rules::{Bundles, Note, Problem, SkipReason, Subject, subject_of_pod},
 };
@@ -108,25 +109,25 @@ pub struct Reconciler {
     began: bool,
     first_sync_done: bool,
     last_compared: Option<Now>,
-    held: BTreeMap<Subject, Problem>,
-    skipped: BTreeMap<Subject, SkipReason>,
-    notes: BTreeMap<Subject, Vec<Note>>,
-    federating: BTreeSet<Subject>,
-    refused: BTreeSet<Subject>,
+    held: Index<Subject, Problem>,
+    skipped: Index<Subject, SkipReason>,
+    notes: Index<Subject, Vec<Note>>,
+    federating: IndexSet<Subject>,
+    refused: IndexSet<Subject>,
     /// Subjects that were looked at before everything was known, and of which not all could be decided.
-    unfinished: BTreeSet<Subject>,
+    unfinished: IndexSet<Subject>,
     /// Subjects whose object's end was watched, and that may still have entries.
-    ended: BTreeSet<Subject>,
+    ended: IndexSet<Subject>,
     /// SpiffeIDs that are gone or going, and when that was seen.
-    deaths: BTreeMap<Subject, u64>,
+    deaths: Index<Subject, u64>,
     /// What is known of entries that SpiffeIDs' statuses name and that are not ours.
-    claims: BTreeMap<Subject, Claim>,
+    claims: Index<Subject, Claim>,
     kube: Kube,
     /// Pods that move under a node as soon as its entry is there, by the node's name.
-    waiting_for_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
+    waiting_for_node: Index<Arc<str>, IndexSet<Subject>>,
     reviews: Reviews,
     flurries: Flurries,
-    foreign: BTreeSet<EntryId>,
+    foreign: IndexSet<EntryId>,
     facts: Vec<Fact>,
 }
 
@@ -160,20 +161,20 @@ impl Reconciler {
             began: false,
             first_sync_done: false,
             last_compared: None,
-            held: BTreeMap::new(),
-            skipped: BTreeMap::new(),
-            notes: BTreeMap::new(),
-            federating: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            unfinished: BTreeSet::new(),
-            ended: BTreeSet::new(),
-            deaths: BTreeMap::new(),
-            claims: BTreeMap::new(),
+            held: Index::new(),
+            skipped: Index::new(),
+            notes: Index::new(),
+            federating: IndexSet::new(),
+            refused: IndexSet::new(),
+            unfinished: IndexSet::new(),
+            ended: IndexSet::new(),
+            deaths: Index::new(),
+            claims: Index::new(),
             kube: Kube::default(),
-            waiting_for_node: BTreeMap::new(),
+            waiting_for_node: Index::new(),
             reviews: Reviews::default(),
             flurries: Flurries::default(),
-            foreign: BTreeSet::new(),
+            foreign: IndexSet::new(),
             facts: Vec::new(),
         }
     }

@@ -1,7 +1,7 @@
 //! Which subjects want a look, in which order, and when those that failed may be tried again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -10,6 +10,7 @@ use super::Now;
 use crate::{
     cluster::Uid,
     entry::{Entry, EntryId},
+    index::{Index, IndexSet},
     rules::Subject,
 };
 
@@ -79,10 +80,10 @@ impl Work {
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    work: BTreeMap<Subject, Work>,
+    work: Index<Subject, Work>,
     queues: [VecDeque<Subject>; URGENCIES],
     queued: [usize; URGENCIES],
-    retries: BTreeSet<(Now, Subject)>,
+    retries: IndexSet<(Now, Subject)>,
 }
 
 impl Queue {

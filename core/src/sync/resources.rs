@@ -1,13 +1,11 @@
 //! SpiffeID resources as last seen, and the ways to find them: by status, by the ID of an entry, by what they ask for.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::{
     cluster::{POD_UID_LABEL, SpiffeIdSnapshot, Uid},
     entry::{EntryId, RegisteredEntry},
+    index::{Index, IndexSet},
     policy::Policy,
     ports::ResourceName,
     rules::{Subject, Tuple, tuple_of},
@@ -25,11 +23,11 @@ struct Known {
 
 #[derive(Debug, Default)]
 pub(super) struct Resources {
-    all: BTreeMap<ResourceName, Known>,
-    by_entry_ids: BTreeMap<String, ResourceName>,
-    by_status: BTreeMap<EntryId, BTreeSet<ResourceName>>,
-    by_tuple: BTreeMap<Tuple, BTreeSet<ResourceName>>,
-    by_pod: BTreeMap<Uid, BTreeSet<ResourceName>>,
+    all: Index<ResourceName, Known>,
+    by_entry_ids: Index<String, ResourceName>,
+    by_status: Index<EntryId, IndexSet<ResourceName>>,
+    by_tuple: Index<Tuple, IndexSet<ResourceName>>,
+    by_pod: Index<Uid, IndexSet<ResourceName>>,
 }
 
 impl Resources {
@@ -164,7 +162,7 @@ impl Resources {
     }
 }
 
-fn unlink<K: Ord>(index: &mut BTreeMap<K, BTreeSet<ResourceName>>, key: &K, name: &ResourceName) {
+fn unlink<K: Ord>(index: &mut Index<K, IndexSet<ResourceName>>, key: &K, name: &ResourceName) {
     if let Some(names) = index.get_mut(key) {
         names.remove(name);
         if names.is_empty() {

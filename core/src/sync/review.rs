@@ -6,16 +6,13 @@
 
 mod absence;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{Now, Reconciler, Review, ReviewId, queue::Urgency};
 use crate::{
     cluster::{Kind, ObjectKey, PodSnapshot, Uid},
     entry::RegisteredEntry,
+    index::{Index, IndexSet},
     policy::NodePolicy,
     rules::{Decision, Subject, subject_of_pod},
 };
@@ -58,17 +55,17 @@ struct Sign {
 pub(super) struct Reviews {
     /// Whether reviews may be granted at all.
     pub(super) answering: bool,
-    waiting: BTreeMap<Subject, Vec<Waiting>>,
+    waiting: Index<Subject, Vec<Waiting>>,
     /// Usually one; creates of one name that come together differ at most one of them, and only the watch tells which.
-    expected: BTreeMap<Subject, Vec<Expected>>,
+    expected: Index<Subject, Vec<Expected>>,
     /// When pods stop being expected, in order.
     expiries: VecDeque<(Now, Subject)>,
     /// Pods that are gone for good, whose entries are to be found on the server.
-    finds: BTreeMap<Subject, PodSnapshot>,
-    signs: BTreeMap<Subject, Sign>,
+    finds: Index<Subject, PodSnapshot>,
+    signs: Index<Subject, Sign>,
     /// Looked up, and not there.
-    absent: BTreeSet<Subject>,
-    looking_up: BTreeMap<ObjectKey, BTreeSet<Subject>>,
+    absent: IndexSet<Subject>,
+    looking_up: Index<ObjectKey, IndexSet<Subject>>,
     pub(super) look_ups: Vec<ObjectKey>,
     pub(super) answers: Vec<(ReviewId, Result<(), Arc<str>>)>,
     /// What the wall clock showed at this process' time zero.

@@ -7,6 +7,7 @@ use super::{CallId, Drift, Fact, Now, Reconciler, flight::Flight, mirror::Change
 use crate::{
     cluster::Kind,
     entry::{EntryId, RegisteredEntry},
+    index::IndexSet,
     ports::SpireCall,
     rules::{Foreign, Ownership, Subject},
     spiffe::TrustDomain,
@@ -31,7 +32,7 @@ pub(super) struct Scan {
     next_at: Option<Now>,
     /// On the server, by the last pass.
     total: usize,
-    postponed: BTreeSet<Subject>,
+    postponed: IndexSet<Subject>,
 }
 
 #[derive(Debug)]

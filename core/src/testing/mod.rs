@@ -12,3 +12,9 @@ pub use crd_world::{CrdAction, CrdDefect, CrdProperty, CrdViolation, CrdWorld};
 pub use objects::bound_pod;
 pub use search::search;
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};
+
+/// How many operations there were on this thread so far on the maps and sets that grow with the cluster: look-ups, insertions,
+/// removals, and each step of a walk.
+pub fn index_operations() -> u64 {
+    crate::index::operations()
+}

@@ -1,13 +1,11 @@
 //! Lists of a kind: what a complete one does not hold is absent.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Name, Observed, Touched, filled};
 use crate::{
     cluster::{Kind, Uid},
+    index::Index,
     ports::ResourceName,
     rules::Subject,
 };
@@ -18,7 +16,7 @@ impl Observed {
             self.pod_lists = self.pod_lists.wrapping_add(1);
         }
         let knowledge = self.kinds.entry(kind).or_default();
-        knowledge.relist = Some(BTreeMap::new());
+        knowledge.relist = Some(Index::new());
         knowledge.blind_in_relist = false;
     }
 
@@ -109,7 +107,7 @@ impl Observed {
     fn forget_unreadable(
         &mut self,
         kind: Kind,
-        seen: &BTreeMap<Name, Option<Uid>>,
+        seen: &Index<Name, Option<Uid>>,
         touched: &mut Touched,
     ) {
         if self.unreadable.is_empty() {

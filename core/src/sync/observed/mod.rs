@@ -4,14 +4,12 @@ mod lists;
 mod resources;
 mod slices;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::resources::{Resources, subject_of};
 use crate::{
     cluster::{EndpointsSnapshot, Kind, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
+    index::{Index, IndexSet},
     intern::Interner,
     policy::Policy,
     ports::ResourceName,
@@ -28,7 +26,7 @@ struct Knowledge {
     synced: bool,
     /// While a list is under way: what it held so far, and its UID if that could be read. Of pods, the many, only those that
     /// cannot be read; of the others each knows it by itself.
-    relist: Option<BTreeMap<Name, Option<Uid>>>,
+    relist: Option<Index<Name, Option<Uid>>>,
     /// Whether an object without a readable UID is there, since the list under way or the last one.
     blind: bool,
     blind_in_relist: bool,
@@ -56,24 +54,24 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     /// Boxed: the nodes of the tree are never quite full.
-    pods: BTreeMap<Subject, Box<Known>>,
+    pods: Index<Subject, Box<Known>>,
     /// Lists of pods so far.
     pod_lists: u32,
     /// The UIDs of those whose subject does not tell their name: slices name pods, not UIDs.
-    uids: BTreeMap<Name, Uid>,
-    nodes: BTreeMap<Arc<str>, NodeSnapshot>,
-    slices: BTreeMap<Name, EndpointsSnapshot>,
+    uids: Index<Name, Uid>,
+    nodes: Index<Arc<str>, NodeSnapshot>,
+    slices: Index<Name, EndpointsSnapshot>,
     pub(super) resources: Resources,
     /// Of nodes, those that are gone and still named by pods among them.
-    node_uids: BTreeMap<Arc<str>, Uid>,
-    pods_of_node: BTreeMap<Arc<str>, BTreeSet<Subject>>,
-    slices_of_pod: BTreeMap<Name, BTreeSet<Name>>,
+    node_uids: Index<Arc<str>, Uid>,
+    pods_of_node: Index<Arc<str>, IndexSet<Subject>>,
+    slices_of_pod: Index<Name, IndexSet<Name>>,
     /// Only where SpiffeIDs are found by their pod's UID.
-    slices_of_uid: BTreeMap<Uid, BTreeSet<Name>>,
-    unreadable: BTreeMap<Subject, Arc<str>>,
+    slices_of_uid: Index<Uid, IndexSet<Name>>,
+    unreadable: Index<Subject, Arc<str>>,
     kinds: BTreeMap<Kind, Knowledge>,
     /// Pods that a read of their own showed to be gone: a watch that lags may still tell of them.
-    buried: BTreeSet<Uid>,
+    buried: IndexSet<Uid>,
     strings: Interner,
 }
 
@@ -391,6 +389,6 @@ impl Observed {
 }
 
 /// A tree made anew of the same entries has full nodes.
-pub(super) fn filled<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+pub(super) fn filled<K: Ord, V>(map: &mut Index<K, V>) {
     *map = std::mem::take(map).into_iter().collect();
 }
