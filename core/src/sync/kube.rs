@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     CallId, Fact, Now, Reconciler,
+    awaited::Awaited,
     definition::{DefinitionPoll, News},
     gate::Gate,
     queue::{Room, Urgency},
@@ -31,8 +32,7 @@ pub(super) struct Kube {
     flights: BTreeMap<CallId, Flight>,
     pub(super) outbox: Vec<(CallId, KubeCall)>,
     gate: Gate,
-    /// Objects that we wrote, and the version that the watch has yet to show: until then, what is seen of them is old.
-    expected: Index<ResourceName, u64>,
+    awaited: Awaited,
     /// The latest version that the watch showed, of whichever object: versions count changes of all.
     latest: u64,
     /// Statuses that were acknowledged and not kept (an older schema has no conditions): not written again.
@@ -75,7 +75,7 @@ impl Kube {
     /// Whether nothing is under way, and everything that was written has been seen.
     pub(super) fn is_at_rest(&self) -> bool {
         let writes = self.flights.values().any(|f| matches!(f, Flight::Write(_)));
-        self.staged.is_empty() && !writes && self.expected.is_empty()
+        self.staged.is_empty() && !writes && self.awaited.is_empty()
     }
 
     /// The SpiffeIDs of which a write is under way, or has yet to be seen.
@@ -85,25 +85,25 @@ impl Kube {
             Flight::Write(write) => Some(&write.name),
             Flight::Definition { .. } => None,
         });
-        staged.chain(writes).chain(self.expected.keys())
+        staged.chain(writes).chain(self.awaited.names())
     }
 
     /// Whether the watch has yet to show what we wrote of this object.
     pub(super) fn expects(&self, name: &ResourceName) -> bool {
-        self.expected.contains_key(name)
+        self.awaited.contains(name)
     }
 
     /// The watch has come to this version.
     pub(super) fn seen(&mut self, resource_version: &str) {
         if let Some(version) = version(resource_version) {
             self.latest = self.latest.max(version);
-            self.expected.retain(|_, expected| *expected > version);
+            self.awaited.seen(version);
         }
     }
 
     /// A complete list shows everything. Returns the objects that were waited for.
     pub(super) fn listed(&mut self) -> Vec<ResourceName> {
-        std::mem::take(&mut self.expected).into_keys().collect()
+        self.awaited.take()
     }
 
     /// What is staged, instead of sending it: the names of the calls.
@@ -367,7 +367,7 @@ impl Reconciler {
         if let Some(written) = version(&resource.resource_version)
             && written > self.kube.latest
         {
-            self.kube.expected.insert(name.clone(), written);
+            self.kube.awaited.insert(name.clone(), written);
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod act;
 mod aside;
+mod awaited;
 mod breaker;
 mod definition;
 mod endings;
