@@ -9,6 +9,7 @@ mod act;
 mod aside;
 mod awaited;
 mod breaker;
+mod bundles;
 mod definition;
 mod endings;
 mod event;
@@ -59,6 +60,7 @@ use crate::{
     rules::{Bundles, Note, Problem, SkipReason, Subject, subject_of_pod},
 };
 use breaker::Breaker;
+use bundles::BundlePoll;
 use flight::{Flight, Staged};
 use flurry::Flurries;
 use gate::Gate;
@@ -68,7 +70,7 @@ use observed::{Observed, Touched};
 use queue::{Queue, Urgency};
 use resources::resource_of;
 use review::Reviews;
-use scan::{BundlePoll, Scan};
+use scan::Scan;
 use slots::Slots;
 use spiffe_ids::Claim;
 
@@ -439,7 +441,7 @@ impl Reconciler {
                 .next_at(self.gate.failing().map(|(since, _)| *since)),
             kube,
             grace.filter(|_| !self.breaker.is_empty()),
-            server(self.scan.next_at().filter(|_| self.may_scan())),
+            server(self.scan.next_at()),
             server(self.bundle_poll.next_at()),
             opens,
         ]

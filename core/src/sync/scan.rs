@@ -1,7 +1,6 @@
-//! Reading the server: all entries once at start and after taking the lead, then again and again in paced pages; and
-//! the trust domains whose bundles it has.
+//! Reading the server: all entries once at start and after taking the lead, then again and again in paced pages.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{CallId, Drift, Fact, Now, Reconciler, flight::Flight, mirror::Change, queue::Urgency};
 use crate::{
@@ -10,18 +9,15 @@ use crate::{
     index::IndexSet,
     ports::SpireCall,
     rules::{Foreign, Ownership, Subject},
-    spiffe::TrustDomain,
 };
 
 /// Entries in a page.
 const PAGE: u32 = 1000;
+/// Pages that are kept while whose their entries are cannot be told; and how old these may become.
+const KEPT_PAGES: usize = 16;
+const KEPT_FOR: Duration = Duration::from_secs(5);
 /// How many foreign entries under our root are named; an operator needs a hint, not a flood.
 const FOREIGN_NAMED: usize = 100;
-/// How often the bundles are listed while anything names a trust domain.
-const BUNDLES_EVERY: Duration = Duration::from_secs(2);
-/// The same where the server denies the list.
-const BUNDLES_DENIED: Duration = Duration::from_secs(60);
-
 /// The pass over all entries.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
@@ -45,6 +41,17 @@ struct UnderWay {
     /// The stamp of the page in flight.
     asked: Option<u64>,
     total: usize,
+    /// What was read before it could be told whose it is, and the stamps of its pages.
+    kept: Vec<(u64, Vec<RegisteredEntry>)>,
+    /// Whether that is all.
+    read: bool,
+}
+
+impl UnderWay {
+    /// Whether nothing more is to be asked for before it can be told whose all this is.
+    fn waits(&self) -> bool {
+        self.read || self.kept.len() >= KEPT_PAGES
+    }
 }
 
 impl Scan {
@@ -77,7 +84,7 @@ impl Scan {
 
     pub(super) fn next_at(&self) -> Option<Now> {
         match &self.under_way {
-            Some(pass) if pass.asked.is_some() => None,
+            Some(pass) if pass.asked.is_some() || pass.waits() => None,
             Some(pass) => Some(pass.next_page_at),
             None => Some(self.next_at.unwrap_or_default()),
         }
@@ -93,65 +100,41 @@ impl Scan {
     }
 }
 
-/// Asking for the bundles.
-#[derive(Debug, Default)]
-pub(super) struct BundlePoll {
-    /// Whether the server answered at least once, be it with a refusal.
-    pub(super) attempted: bool,
-    under_way: bool,
-    wanted: bool,
-    last_at: Option<Now>,
-    denied: bool,
-    /// When the server last said that a bundle is missing.
-    contradicted: u64,
-}
-
-impl BundlePoll {
-    fn due_at(&self) -> Option<Now> {
-        if self.under_way || (self.attempted && !self.wanted) {
-            return None;
-        }
-        let every = if self.denied {
-            BUNDLES_DENIED
-        } else {
-            BUNDLES_EVERY
-        };
-        Some(match self.last_at {
-            Some(at) if self.attempted => at + every,
-            _ => Now::ZERO,
-        })
-    }
-
-    pub(super) fn next_at(&self) -> Option<Now> {
-        self.due_at()
-    }
-
-    pub(super) fn failed(&mut self) {
-        self.under_way = false;
-    }
-
-    pub(super) fn refused(&mut self, now: Now) {
-        self.under_way = false;
-        self.attempted = true;
-        self.denied = true;
-        self.last_at = Some(now);
-    }
-
-    /// The server said that a bundle is missing which the last list, or none, said is there.
-    pub(super) fn contradicted(&mut self, stamp: u64) {
-        self.contradicted = stamp;
-    }
-}
-
 impl Reconciler {
-    /// Whose an entry is cannot be told before the SpiffeIDs are known.
-    pub(super) fn may_scan(&self) -> bool {
+    /// Whose an entry is cannot be told before the SpiffeIDs are known. The server need not wait for these with its pages.
+    fn owners_are_known(&self) -> bool {
         self.policy.spiffe_ids.is_none() || self.observed.is_synced(Kind::SpiffeId)
     }
 
+    /// Takes in what was read before it could be told whose it is; what is old by then is read again.
+    fn take_in_kept(&mut self, now: Now) {
+        if !self.owners_are_known() {
+            return;
+        }
+        let Some(pass) = &mut self.scan.under_way else {
+            return;
+        };
+        let pages = std::mem::take(&mut pass.kept);
+        if pages.is_empty() {
+            return;
+        }
+        if now.saturating_sub(pass.begun_at) > KEPT_FOR {
+            return self.scan.restart();
+        }
+        let (number, read) = (self.scan.number, pass.read);
+        for (asked, entries) in pages {
+            for entry in entries {
+                self.entry_read(now, entry, asked, number);
+            }
+        }
+        if read {
+            self.pass_done(now);
+        }
+    }
+
     pub(super) fn scan_on(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
+        self.take_in_kept(now);
         if self.scan.next_at().is_none_or(|at| at > now)
-            || !self.may_scan()
             || !self.gate.is_open(now, self.flights.len())
         {
             return;
@@ -165,6 +148,8 @@ impl Reconciler {
                 next_page_at: now,
                 asked: None,
                 total: 0,
+                kept: Vec::new(),
+                read: false,
             });
         }
         let asked = self.stamp;
@@ -188,16 +173,23 @@ impl Reconciler {
         next: Option<Arc<str>>,
     ) {
         let number = self.scan.number;
-        match &mut self.scan.under_way {
-            Some(pass) if pass.asked == Some(asked) => {
-                pass.asked = None;
-                pass.total += entries.len();
-            }
+        let known = self.owners_are_known();
+        // A page is taken in after those before it.
+        self.take_in_kept(now);
+        let pass = match &mut self.scan.under_way {
+            Some(pass) if pass.asked == Some(asked) => pass,
             // Of a pass that was given up.
             _ => return,
-        }
-        for entry in entries {
-            self.entry_read(now, entry, asked, number);
+        };
+        pass.asked = None;
+        pass.total += entries.len();
+        if known {
+            for entry in entries {
+                self.entry_read(now, entry, asked, number);
+            }
+        } else {
+            pass.read = next.is_none();
+            pass.kept.push((asked, entries));
         }
         let interval = self.policy.drift_interval;
         let paced = self.scan.fresh;
@@ -216,7 +208,8 @@ impl Reconciler {
                 };
                 pass.next_page_at = now + pause;
             }
-            None => self.pass_done(now),
+            None if known => self.pass_done(now),
+            None => {}
         }
     }
 
@@ -324,79 +317,6 @@ impl Reconciler {
         });
         for subject in std::mem::take(&mut self.scan.postponed) {
             self.queue.mark(&subject, Urgency::Changed, now);
-        }
-    }
-
-    pub(super) fn poll_bundles(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
-        self.bundle_poll.wanted = !self.federating.is_empty();
-        if self.bundle_poll.due_at().is_none_or(|at| at > now)
-            || !self.gate.is_open(now, self.flights.len())
-        {
-            return;
-        }
-        self.ask_for_bundles(now, calls);
-    }
-
-    fn ask_for_bundles(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
-        self.bundle_poll.under_way = true;
-        self.bundle_poll.last_at = Some(now);
-        let asked = self.stamp;
-        let id = self.launch(Flight::Bundles { asked });
-        calls.push((id, SpireCall::ListBundles));
-    }
-
-    /// What failed may not be wanted any more, or be another replica's business by now: whether the server is back is found
-    /// out all the same, by a call that changes nothing.
-    pub(super) fn feel_for_server(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
-        if !self.gate.is_well() && self.gate.is_open(now, self.flights.len()) {
-            self.ask_for_bundles(now, calls);
-        }
-    }
-
-    pub(super) fn bundles_read(&mut self, now: Now, asked: u64, known: BTreeSet<TrustDomain>) {
-        self.bundle_poll.under_way = false;
-        self.bundle_poll.attempted = true;
-        self.bundle_poll.denied = false;
-        let mut next = self.bundles.clone();
-        if self.bundle_poll.contradicted < asked {
-            next.missing.clear();
-        }
-        let before = next.known.replace(known);
-        if next == self.bundles {
-            return;
-        }
-        let now_known = next.known.iter().flatten();
-        for td in now_known.filter(|td| !self.bundles.has(td)) {
-            self.facts.push(Fact::BundleArrived((*td).clone()));
-        }
-        let gone: Vec<TrustDomain> = before
-            .into_iter()
-            .flatten()
-            .filter(|td| next.known.as_ref().is_some_and(|k| !k.contains(td)))
-            .collect();
-        self.bundles = next;
-        for td in gone {
-            self.read_entries_naming(&td, now);
-            self.facts.push(Fact::BundleGone(td));
-        }
-        for subject in self.federating.clone() {
-            self.queue.mark(&subject, Urgency::Changed, now);
-        }
-    }
-
-    /// The server may have changed or removed these entries together with the bundle.
-    fn read_entries_naming(&mut self, td: &TrustDomain, now: Now) {
-        let naming: Vec<_> = self
-            .mirror
-            .records()
-            .filter(|r| r.entry.federates_with.contains(td))
-            .map(|r| (r.subject.clone(), r.entry.id.clone()))
-            .collect();
-        for (subject, id) in naming {
-            self.queue.mark(&subject, Urgency::Changed, now);
-            if let Some(work) = self.queue.get_mut(&subject) {
-                work.doubtful.entry(id).or_default();
-            }
         }
     }
 }

@@ -5,5 +5,6 @@ mod resources;
 mod retirement;
 mod services;
 mod sleeper;
+mod starts;
 mod waking;
 mod writes;

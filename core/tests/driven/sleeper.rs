@@ -46,6 +46,8 @@ pub struct Sleeper {
     pub away: bool,
     /// Whether the server refuses to tell its bundles.
     pub bundles_denied: bool,
+    /// Pages of entries that were asked for.
+    pub pages: usize,
     /// Creates of entries with this selector are refused.
     pub refused: Option<&'static str>,
     pub steps: usize,
@@ -70,6 +72,7 @@ impl Sleeper {
             wake_at: None,
             away: false,
             bundles_denied: false,
+            pages: 0,
             refused: None,
             steps: 0,
             kube_failure: None,
@@ -88,6 +91,11 @@ impl Sleeper {
 
     pub fn start(&mut self, pods: usize) {
         self.tell(vec![Event::Leading(true), Event::Answering]);
+        self.list_all(pods);
+    }
+
+    /// All lists are there.
+    pub fn list_all(&mut self, pods: usize) {
         let node = NodeSnapshot {
             name: "n1".into(),
             uid: Uid::new("node-uid"),
@@ -102,9 +110,15 @@ impl Sleeper {
 
     /// Another process on what this one left.
     pub fn restart(&mut self, pods: usize) {
+        self.replace();
+        self.start(pods);
+    }
+
+    /// Another process that has seen nothing yet.
+    pub fn replace(&mut self) {
         self.machine = Reconciler::new(self.machine.policy().clone(), 8);
         self.facts.clear();
-        self.start(pods);
+        self.pages = 0;
     }
 
     pub fn list(&mut self, kind: Kind, objects: impl IntoIterator<Item = Object>) {
@@ -115,6 +129,7 @@ impl Sleeper {
     }
 
     fn reply(&mut self, call: &SpireCall) -> Result<SpireAnswer, Failure> {
+        self.pages += usize::from(matches!(call, SpireCall::List { .. }));
         let failure = |why| Failure::new(FailureClass::Retry, why);
         if self.away {
             return Err(failure("connection refused"));
