@@ -226,7 +226,31 @@ impl Ground {
         if self.mode == Mode::Crd {
             self.collect(from, to).await?;
         }
-        self.until_left(self.pods + load::NODES).await
+        self.until_left(self.pods + load::NODES).await?;
+        if self.mode == Mode::Crd {
+            self.until_collected().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no SpiffeID is left but those of the pods and nodes that stay: they outlive their entries.
+    async fn until_collected(&self) -> anyhow::Result<()> {
+        let ids = SpiffeIds::new(self.cluster.client());
+        let begun = Instant::now();
+        loop {
+            let mut left = 0;
+            for n in 0..load::NAMESPACES {
+                let there = ids.list(&format!("bench-{n}")).await;
+                left += there.map_err(anyhow::Error::msg)?.len();
+            }
+            if left <= self.pods + load::NODES {
+                return Ok(());
+            }
+            if begun.elapsed() > Duration::from_secs(300) {
+                bail!("SpiffeIDs of deleted pods stay");
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Deletes the SpiffeIDs of pods that are gone, as the garbage collector does, which does not run here.
