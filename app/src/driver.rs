@@ -211,6 +211,10 @@ impl Driver {
                 self.reporter.tell(&self.machine, fact);
             }
             wake_at = step.wake_at;
+            if wake_at.is_some_and(|at| at <= begun.elapsed()) {
+                // Others have their turn before the next slice.
+                tokio::task::yield_now().await;
+            }
             let due = show_at <= Instant::now();
             if due || !step.facts.is_empty() {
                 self.tell_health(server_checked);

@@ -107,6 +107,14 @@ fn outcome_word(outcome: Outcome) -> &'static str {
     }
 }
 
+/// How many objects one step looks at: some 25 us each, so that probes and the lease do not wait long for their turn.
+const LOOKS_A_STEP: usize = 1000;
+
+/// The step machine of this process.
+pub fn machine(policy: Policy) -> Reconciler {
+    Reconciler::new(policy, nonce()).in_slices(LOOKS_A_STEP)
+}
+
 /// A number that no other process of ours had.
 pub fn nonce() -> u64 {
     // The standard library's hash keys are random, and new in every process.

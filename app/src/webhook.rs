@@ -85,7 +85,7 @@ pub async fn run(
     let intake = front.open(&policy, metrics.clone(), LookUps::new(client));
     info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Answering reviews");
     let driver = Driver {
-        machine: Reconciler::new(policy, parts::nonce()),
+        machine: parts::machine(policy),
         server,
         kube: None,
         watched: heard.watched,

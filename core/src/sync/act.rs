@@ -42,17 +42,19 @@ impl Reconciler {
             (false, false) => return,
         };
         self.find_on(now, calls);
+        let mut looks = 0;
         loop {
             self.send_staged(now, calls);
             self.send_writes(now);
             if !self.gate.is_open(now, self.flights.len()) {
                 break;
             }
-            let mut looked = false;
-            while let Some(least) = self.least_with_room(least)
+            let before = looks;
+            while looks < self.looks_a_step
+                && let Some(least) = self.least_with_room(least)
                 && let Some(subject) = self.queue.pop(least, self.kube.room())
             {
-                looked = true;
+                looks += 1;
                 self.look_at(&subject, now);
                 self.look_where_named(now);
                 if least == Urgency::Asked {
@@ -60,7 +62,10 @@ impl Reconciler {
                 }
                 self.release_waiting(&subject, now);
             }
-            if !looked {
+            if looks == self.looks_a_step {
+                self.more = true;
+            }
+            if looks == before {
                 break;
             }
         }

@@ -116,6 +116,6 @@ pub struct Step {
     pub kube_calls: Vec<(CallId, KubeCall)>,
     /// What happened, in order.
     pub facts: Vec<Fact>,
-    /// When to step again at the latest, even without an event.
+    /// When to step again at the latest, even without an event; at once, if this is not later than the step itself.
     pub wake_at: Option<Now>,
 }

@@ -132,6 +132,10 @@ pub struct Reconciler {
     flurries: Flurries,
     foreign: IndexSet<EntryId>,
     facts: Vec<Fact>,
+    /// How many subjects one step may look at.
+    looks_a_step: usize,
+    /// Whether this step left some for the next.
+    more: bool,
 }
 
 impl Reconciler {
@@ -179,7 +183,21 @@ impl Reconciler {
             flurries: Flurries::default(),
             foreign: IndexSet::new(),
             facts: Vec::new(),
+            looks_a_step: usize::MAX,
+            more: false,
         }
+    }
+
+    /// Looks at no more than so many objects in a step, so that none lasts: what is left is the next one's, for which
+    /// [`Step::wake_at`] is `now`. Without this a step looks at all that want it.
+    ///
+    /// # Panics
+    /// If it is none.
+    #[must_use]
+    pub fn in_slices(mut self, looks_a_step: usize) -> Self {
+        assert!(looks_a_step > 0, "nothing would ever be looked at");
+        self.looks_a_step = looks_a_step;
+        self
     }
 
     /// The policy it works by.
@@ -222,6 +240,7 @@ impl Reconciler {
             self.observe(now, event);
         }
         self.wake(now);
+        self.more = false;
         self.act(now, &mut calls);
         self.feel_for_server(now, &mut calls);
         self.answer_overdue(now);
@@ -426,6 +445,9 @@ impl Reconciler {
     }
 
     fn wake_at(&self, now: Now) -> Option<Now> {
+        if self.more {
+            return Some(now);
+        }
         // While the server is away it is its gate that wakes; then one call feels its way, and its reply wakes.
         let server = |at: Option<Now>| at.filter(|_| self.gate.is_well());
         let opens = self.gate.opens_at().filter(|at| *at > now);

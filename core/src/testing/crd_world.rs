@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Fault, ModelApi, ModelServer, Seen, search::in_lines};
+use super::{Fault, ModelApi, ModelServer, Seen, process, search::in_lines};
 use crate::{
     cluster::{
         Kind, Metadata, NodeSnapshot, Object, ObjectKey, PodSnapshot, SpiffeIdSelector,
@@ -80,6 +80,8 @@ pub struct CrdWorld {
     /// Whether anyone ever confirmed what the breaker held back.
     confirmed: bool,
     defect: Option<CrdDefect>,
+    /// Whether the last step left something to look at for the next.
+    due: bool,
 }
 
 const NAMESPACE: &str = "apps";
@@ -104,7 +106,7 @@ impl CrdWorld {
         let foreign = RegisteredEntry::created(EntryId::stored("operator"), &entry);
         server.put(foreign.clone());
         let mut world = Self {
-            machine: Reconciler::new(policy.clone(), 1),
+            machine: process(&policy, 1),
             policy,
             server,
             api: ModelApi::default(),
@@ -131,6 +133,7 @@ impl CrdWorld {
             tripped: false,
             confirmed: false,
             defect,
+            due: false,
         };
         world.api.install();
         world.start();
@@ -259,6 +262,9 @@ impl CrdWorld {
                 self.step([]);
             }
         }
+        if self.due {
+            self.step([]);
+        }
     }
 
     /// The entries on the server.
@@ -307,14 +313,18 @@ impl CrdWorld {
             }
             // At most so many calls follow each other without time passing.
             for calls in 0.. {
-                if self.under_way.is_empty() {
+                if !self.due && self.under_way.is_empty() {
                     break;
                 }
                 if calls > 2_000 {
                     let storm = format!("a storm of calls: {:#?}", self.under_way);
                     return Err(never(storm));
                 }
-                self.answer(0, Fault::None);
+                if self.due {
+                    self.step([]);
+                } else {
+                    self.answer(0, Fault::None);
+                }
             }
             self.see(usize::MAX);
             if self.defect == Some(CrdDefect::WritesAtRest) {

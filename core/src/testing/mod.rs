@@ -13,6 +13,18 @@ pub use objects::bound_pod;
 pub use search::search;
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};
 
+use crate::{policy::Policy, sync::Reconciler};
+
+/// The machine of the `n`-th process of a history: some look at all at once, some at as little as they can in a step.
+fn process(policy: &Policy, n: u64) -> Reconciler {
+    let machine = Reconciler::new(policy.clone(), n);
+    match n % 3 {
+        1 => machine,
+        2 => machine.in_slices(1),
+        _ => machine.in_slices(3),
+    }
+}
+
 /// How many operations there were on this thread so far on the maps and sets that grow with the cluster: look-ups, insertions,
 /// removals, and each step of a walk.
 pub fn index_operations() -> u64 {

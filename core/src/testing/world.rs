@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ModelServer, search::in_lines};
+use super::{ModelServer, process, search::in_lines};
 use crate::{
     cluster::{Kind, Metadata, NodeSnapshot, Object, ObjectKey, PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
@@ -68,6 +68,8 @@ pub struct World {
     meant_for: BTreeMap<EntryId, Option<Uid>>,
     /// Whether the breaker tripped, and nobody has confirmed since.
     tripped: bool,
+    /// Whether the last step left something to look at for the next.
+    due: bool,
 }
 
 const NAMESPACE: &str = "ns";
@@ -79,7 +81,7 @@ impl World {
     /// cluster's root, one with a pod's selectors under another parent.
     pub fn new(policy: Policy, defect: Option<Defect>) -> Self {
         let mut world = Self {
-            machine: Reconciler::new(policy.clone(), 1),
+            machine: process(&policy, 1),
             policy,
             server: ModelServer::default(),
             pods: BTreeMap::new(),
@@ -103,6 +105,7 @@ impl World {
             untold: BTreeSet::new(),
             meant_for: BTreeMap::new(),
             tripped: false,
+            due: false,
         };
         world.add_foreign();
         world.start();
@@ -278,6 +281,9 @@ impl World {
                 self.step([]);
             }
         }
+        if self.due {
+            self.step([]);
+        }
     }
 
     fn annotations(&self, identity: Identity, federates: Option<u8>) -> Metadata {
@@ -332,8 +338,12 @@ impl World {
             if std::mem::take(&mut self.tripped) {
                 self.step([Event::ConfirmDeletes(None)]);
             }
-            while !self.under_way.is_empty() {
-                self.answer(0, Fault::None);
+            while self.due || !self.under_way.is_empty() {
+                if self.due {
+                    self.step([]);
+                } else {
+                    self.answer(0, Fault::None);
+                }
             }
             if self.defect == Some(Defect::WritesAtRest) {
                 self.server.writes += 1;

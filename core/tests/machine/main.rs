@@ -8,4 +8,5 @@ mod readings;
 mod rig;
 mod seen;
 mod similar;
+mod slices;
 mod standby;

@@ -3,8 +3,8 @@
 use super::{Call, CrdDefect, CrdWorld};
 use crate::{
     ports::{Failure, FailureClass},
-    sync::{CallId, Event, Fact, Reconciler},
-    testing::Fault,
+    sync::{CallId, Event, Fact},
+    testing::{Fault, process},
 };
 
 impl CrdWorld {
@@ -34,7 +34,7 @@ impl CrdWorld {
         self.ends.clear();
         self.known.clear();
         self.told_of_end = false;
-        self.machine = Reconciler::new(self.policy.clone(), self.processes);
+        self.machine = process(&self.policy, self.processes);
         self.start();
     }
 
@@ -95,6 +95,7 @@ impl CrdWorld {
         let events: Vec<Event> = events.into_iter().collect();
         events.iter().for_each(|event| self.shown(event));
         let step = self.machine.step(self.now, events);
+        self.due = step.wake_at.is_some_and(|at| at <= self.now);
         let mut confirms = false;
         for fact in &step.facts {
             match fact {

@@ -6,6 +6,7 @@ use crate::{
     entry::EntryId,
     ports::{Failure, FailureClass, SpireAnswer},
     sync::{CallId, Event, Fact, LookUp, Reconciler},
+    testing::process,
 };
 
 impl World {
@@ -113,7 +114,7 @@ impl World {
     pub(super) fn restart(&mut self) {
         self.seen.count("restart");
         self.processes += 1;
-        self.machine = Reconciler::new(self.policy.clone(), self.processes);
+        self.machine = process(&self.policy, self.processes);
         self.reviews.clear();
         // What was on its way arrives, or not: here it does.
         for (_, call) in std::mem::take(&mut self.under_way) {
@@ -126,6 +127,7 @@ impl World {
 
     pub(super) fn step(&mut self, events: impl IntoIterator<Item = Event>) {
         let step = self.machine.step(self.now, events);
+        self.due = step.wake_at.is_some_and(|at| at <= self.now);
         for fact in &step.facts {
             self.note(fact);
         }
