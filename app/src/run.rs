@@ -10,6 +10,7 @@ use registrar_adapters::{
     telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
 };
 use registrar_core::{policy::Policy, sync::Reconciler};
+use tokio::runtime::{Builder, Runtime};
 use tracing::{info, level_filters::LevelFilter};
 
 use crate::{
@@ -33,23 +34,24 @@ const ANSWERING: usize = 4;
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let config = configuration(&args.config)?;
     let log_file = install_log(&config.common)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers(&config.mode))
-        .enable_all()
-        .build()?;
+    let runtime = runtime(&config.mode)?;
     runtime.block_on(run_mode(config, args, log_file))
 }
 
-/// Threads beside the one of the loop: where nobody waits for a review, one for connections, probes and the election is enough.
-fn workers(mode: &Mode) -> usize {
+/// Where nobody waits for a review one thread does everything: each further one has memory of its own.
+fn runtime(mode: &Mode) -> std::io::Result<Runtime> {
     match mode {
-        Mode::Reconcile(_) => 1,
-        Mode::Crd(crd) if !crd.webhook_enabled => 1,
+        Mode::Reconcile(_) => Builder::new_current_thread(),
+        Mode::Crd(crd) if !crd.webhook_enabled => Builder::new_current_thread(),
         Mode::Crd(_) | Mode::Webhook(_) => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            cores.clamp(2, ANSWERING)
+            let mut builder = Builder::new_multi_thread();
+            builder.worker_threads(cores.clamp(2, ANSWERING));
+            builder
         }
     }
+    .enable_all()
+    .build()
 }
 
 fn install_log(common: &Common) -> anyhow::Result<Option<LogFile>> {
@@ -160,7 +162,7 @@ async fn reconcile(
 
     info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Reconciling");
     let driver = Driver {
-        machine: Reconciler::new(policy, parts::nonce()),
+        machine: parts::machine(policy),
         server: spire,
         kube,
         watched: heard.watched,
