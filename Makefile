@@ -17,7 +17,7 @@ FUZZ := $(TOOLS)/bin/cargo-fuzz-0.13.2
 # What `make image` builds: release is what the Dockerfile builds, dev is built in a fraction of the time.
 PROFILE ?= release
 
-.PHONY: help tools demo test test-matrix check dependencies fast it image slow bench bench-publish soak proof coverage deeper \
+.PHONY: help tools demo test test-matrix check dependencies fast it image slow released bench bench-publish soak proof coverage deeper \
   mutants fuzz control-plane
 
 help:
@@ -103,20 +103,25 @@ test-matrix: tools
 	$(CARGO) build -p k8s-workload-registrar -p registrar-tests --bins
 	CONTROL_PLANE_DIR='$(OLDER)' $(CARGO) test -p registrar-tests --test it
 
-bench: control-plane
-	@echo '== building for release (about 5 min the first time)'
-	$(CARGO) build --release -p k8s-workload-registrar -p registrar-tests --bins
-	$(CARGO) run --release -q -p registrar-tests --bin bench
+# The program as the image has it, static, and what measures and torments it: with the flags of the image, and --target, which
+# keeps them away from build scripts.
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+RELEASED := target/$(HOST)/release
+released: control-plane
+	@echo '== building for release, static as in the image (about 10 min the first time)'
+	RUSTFLAGS=$(shell sed -n 's/^ENV RUSTFLAGS=//p' deploy/Dockerfile) \
+	  $(CARGO) build --release --target '$(HOST)' -p k8s-workload-registrar -p registrar-tests --bins
+
+bench: released
+	$(RELEASED)/bench
 
 # RUN_FILES="a.json b.json": those alone. Nothing is measured; the page, its charts and its JSON file are to be committed.
-bench-publish:
-	$(CARGO) run --release -q -p registrar-tests --bin bench -- publish $(RUN_FILES)
+bench-publish: released
+	$(RELEASED)/bench publish $(RUN_FILES)
 
 # Not part of `make test`: it takes as long as it is told to.
-soak: control-plane
-	@echo '== building for release (about 5 min the first time)'
-	$(CARGO) build --release -p k8s-workload-registrar -p registrar-tests --bins
-	$(CARGO) run --release -q -p registrar-tests --bin soak
+soak: released
+	$(RELEASED)/soak
 
 # Not part of `make test`: how good the tests are is looked at now and then.
 proof: $(or $(STEP),coverage deeper mutants)
