@@ -42,8 +42,13 @@ async fn a_statefulset_pod_re_created_on_alternating_nodes_ends_with_one_right_e
     let _registrar = b.registrar("").await;
     for round in 0..20 {
         let node = if round % 2 == 0 { "node-1" } else { "node-2" };
+        // The last one is told from those before it.
+        let account = if round == 19 { "last" } else { "default" };
         let pod = PodSpec::new("recreated", "db-0").node(node);
-        b.cluster.pod(&pod).await.expect("pod");
+        b.cluster
+            .pod(&pod.service_account(account))
+            .await
+            .expect("pod");
         // Now and then it lives long enough to be registered.
         if round % 5 == 0 {
             b.settles(&[("/ns/recreated/sa/default", node, "db-0")])
@@ -56,7 +61,7 @@ async fn a_statefulset_pod_re_created_on_alternating_nodes_ends_with_one_right_e
                 .expect("deleted");
         }
     }
-    let right = [("/ns/recreated/sa/default", "node-2", "db-0")];
+    let right = [("/ns/recreated/sa/last", "node-2", "db-0")];
     let before = b.settles(&right).await;
     b.stay("no late delete takes it", &before).await;
 }
