@@ -9,7 +9,7 @@ use registrar_adapters::{
     spire::MayBegin,
     telemetry::{self, Format, Health, LogFile, LogSettings, Metrics},
 };
-use registrar_core::{policy::Policy, sync::Reconciler};
+use registrar_core::policy::Policy;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, level_filters::LevelFilter};
 

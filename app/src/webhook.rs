@@ -21,7 +21,6 @@ use registrar_core::{
     policy::Policy,
     ports::{Failure, SpireCall, SpireReply},
     spiffe::TrustDomain,
-    sync::Reconciler,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
