@@ -172,7 +172,8 @@ impl Reconciler {
     /// Sends what is staged while slots are free.
     pub(super) fn send_writes(&mut self, now: Now) {
         while let Some(write) = self.kube.next_write(now) {
-            if self.queue.is_stale(&write.subject) {
+            let in_vain = write.makes() && !self.kube.definition.is_serving();
+            if in_vain || self.queue.is_stale(&write.subject) {
                 self.end(&write.subject, now);
                 continue;
             }
@@ -296,6 +297,7 @@ impl Reconciler {
         if matches!(news, News::Serving | News::Replaced) && self.began {
             // What was left alone while it was not serving may be decided now.
             self.look_at_unexplained(now);
+            self.look_at_bare_objects(now);
         }
         for subject in std::mem::take(&mut self.kube.definition.waiting) {
             self.queue.mark(&subject, Urgency::Gone, now);

@@ -39,6 +39,18 @@ impl Reconciler {
         }
     }
 
+    /// The definition is in force: whatever has no SpiffeID may get one now.
+    pub(super) fn look_at_bare_objects(&mut self, now: Now) {
+        let is_bare = |subject: &Subject| {
+            let name = self.resource_for(subject);
+            name.is_some_and(|name| self.observed.resources.get(&name).is_none())
+        };
+        let bare: Vec<Subject> = self.observed.subjects().filter(is_bare).collect();
+        for subject in bare {
+            self.queue.mark(&subject, Urgency::Object, now);
+        }
+    }
+
     /// Decides which SpiffeID a pod or node should have, and stages what is next for it.
     pub(super) fn look_at_object(&mut self, subject: &Subject, now: Now) {
         if let Some(name) = self.resource_for(subject)
@@ -198,6 +210,8 @@ impl Reconciler {
         let call = match there {
             // One is made for a pod that lives on, not for one that is on its way out.
             None if self.observed.pod(subject).is_some_and(|p| p.terminating) => return,
+            // An API server may take it all the same, and it would keep the definition from going.
+            None if !self.kube.definition.is_serving() => return,
             None => KubeCall::Apply(Box::new(wanted)),
             // Made again when it is gone.
             Some(resource) if resource.deleting => return,

@@ -29,6 +29,11 @@ pub(super) struct Write {
 }
 
 impl Write {
+    /// Whether it makes a SpiffeID where there is none.
+    pub(super) fn makes(&self) -> bool {
+        matches!(&self.call, KubeCall::Apply(wanted) if wanted.uid.is_none())
+    }
+
     /// Whether it can wait for others: it tells what is done, or takes away what nobody uses any more.
     pub(super) fn is_patient(&self) -> bool {
         match &self.call {
