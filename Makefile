@@ -72,7 +72,7 @@ dependencies: tools $(DENY) $(MACHETE)
 	@echo '== dependencies: licences, sources, bans, and none unused'
 	$(CARGO) fetch --quiet --locked
 	'$(DENY)' --offline check licenses bans sources
-	'$(MACHETE)' core adapters app tests fuzz
+	'$(MACHETE)' core adapters app tests tests/proof/weave fuzz
 
 fast: tools
 	@echo '== fast tests (about 3 min to build the first time)'
