@@ -225,3 +225,10 @@ fn empty_values_take_no_place_of_their_own() {
         ("x", 1)
     );
 }
+
+#[test]
+fn a_selector_reads_as_spire_writes_it() {
+    let selector = Selector::new("k8s", "pod-label:app:web");
+    assert_eq!(selector.to_string(), "k8s:pod-label:app:web");
+    assert_eq!(format!("{selector:?}"), "k8s:pod-label:app:web");
+}
