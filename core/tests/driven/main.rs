@@ -7,5 +7,6 @@ mod retirement;
 mod services;
 mod sleeper;
 mod starts;
+mod statuses;
 mod waking;
 mod writes;
