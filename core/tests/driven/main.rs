@@ -1,6 +1,7 @@
 //! The machine between both of its servers, driven as a program drives it.
 
 mod definition;
+mod definitions;
 mod flurries;
 mod resources;
 mod retirement;

@@ -82,6 +82,8 @@ impl Judge {
             .current_dir(&self.folder)
             .env("CARGO", "cargo")
             .env("RUST_BACKTRACE", "0")
+            // What fails need not be made small.
+            .env("PROPTEST_MAX_SHRINK_ITERS", "0")
             .env("PROPTEST_FAILURE_PERSISTENCE", "off")
             .stdin(Stdio::null());
         command
