@@ -1,5 +1,6 @@
 //! The machine between both of its servers, driven as a program drives it.
 
+mod claims;
 mod definition;
 mod definitions;
 mod flurries;
