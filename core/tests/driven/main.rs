@@ -4,6 +4,7 @@ mod claims;
 mod definition;
 mod definitions;
 mod flurries;
+mod rehearsals;
 mod resources;
 mod retirement;
 mod services;

@@ -4,6 +4,7 @@ mod breaker;
 mod held;
 mod order;
 mod outcomes;
+mod plans;
 mod readings;
 mod rig;
 mod seen;
