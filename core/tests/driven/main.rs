@@ -2,7 +2,7 @@
 
 mod claims;
 mod definition;
-mod definitions;
+mod definition_away;
 mod flurries;
 mod rehearsals;
 mod resources;
