@@ -411,11 +411,10 @@ impl Reconciler {
     }
 
     fn finish_first_sync(&mut self) {
-        let written = self.writes_are_settled() || self.policy.dry_run;
         if !self.first_sync_done
             && !self.all_nodes_missing()
             && self.scan.is_fresh()
-            && written
+            && (self.policy.dry_run || self.writes_are_settled())
             && self.is_settled()
         {
             self.first_sync_done = true;

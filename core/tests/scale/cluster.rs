@@ -6,7 +6,7 @@ use registrar_core::{
     cluster::{Kind, NodeSnapshot, Object, PodSnapshot, Uid},
     entry::EntryId,
     policy::{IdentitySource, Policy},
-    ports::{Outcome, ResourceName, SpireAnswer, SpireCall},
+    ports::{KubeCall, Outcome, ResourceName, SpireAnswer, SpireCall},
     sync::{CallId, Event, Reconciler},
     testing::ModelApi,
 };
@@ -88,6 +88,24 @@ impl Cluster {
         cluster
     }
 
+    /// Pods go, and the Kubernetes API answers no write.
+    pub fn delete_unanswered(&mut self, pods: impl Iterator<Item = PodSnapshot>) {
+        let mut events = Vec::new();
+        for pod in pods {
+            let key = Object::Pod(pod.clone()).key();
+            let name = ResourceName::new(key.namespace.clone(), key.name.clone());
+            self.api.delete(&name);
+            events.push(Event::Deleted(key, pod.uid));
+        }
+        events.append(&mut self.api.changes);
+        let mut quiet = 0;
+        // A step may be due without an event: the definition is read before a deletion counts.
+        while quiet < 2 {
+            events = self.step(events, |call| !call.is_write());
+            quiet = if events.is_empty() { quiet + 1 } else { 0 };
+        }
+    }
+
     /// Steps, and answers every call as servers do that take everything. Returns how many calls there were.
     pub fn drive(&mut self, mut events: Vec<Event>) -> usize {
         let mut calls = 0;
@@ -98,19 +116,24 @@ impl Cluster {
                 self.api.delete(&name);
             }
         }
-        loop {
-            let step = self.machine.step(self.now, events);
-            self.now += Duration::from_millis(1);
-            calls += step.calls.len() + step.kube_calls.len();
-            events = step.calls.into_iter().map(|(id, c)| reply(id, c)).collect();
-            for (id, call) in step.kube_calls {
-                events.push(Event::KubeReplied(id, self.api.perform(&call)));
-            }
+        while !events.is_empty() {
+            events = self.step(events, |_| true);
+            calls += events.len();
             events.append(&mut self.api.changes);
-            if events.is_empty() {
-                return calls;
-            }
         }
+        calls
+    }
+
+    /// One step. Returns the answers to its calls; of those to the Kubernetes API only to these.
+    fn step(&mut self, events: Vec<Event>, answered: fn(&KubeCall) -> bool) -> Vec<Event> {
+        let step = self.machine.step(self.now, events);
+        self.now += Duration::from_millis(1);
+        let mut replies: Vec<Event> = step.calls.into_iter().map(|(id, c)| reply(id, c)).collect();
+        let answered = |(_, call): &(CallId, KubeCall)| answered(call);
+        for (id, call) in step.kube_calls.into_iter().filter(answered) {
+            replies.push(Event::KubeReplied(id, self.api.perform(&call)));
+        }
+        replies
     }
 }
 

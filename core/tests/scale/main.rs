@@ -2,13 +2,16 @@
 //! maps and sets, which are the same on every machine, at a thousand pods and at a hundred thousand. And what a pod costs in
 //! memory while nothing happens.
 
-// A test may print what it counted; the core may not.
-#![allow(clippy::disallowed_macros)]
+// A test may print what it counted, and wait for another; the core may not.
+#![allow(clippy::disallowed_macros, clippy::disallowed_types)]
 
 mod cluster;
 mod memory;
 
-use std::{alloc::System, sync::Arc};
+use std::{
+    alloc::System,
+    sync::{Arc, Mutex},
+};
 
 use registrar_core::{
     cluster::{Object, PodSnapshot},
@@ -18,10 +21,13 @@ use registrar_core::{
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-use cluster::{Cluster, pod};
+use cluster::{Cluster, NODES, pod};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// The allocator counts for the whole process.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// An event that changes nothing may allocate this often (its own snapshot not counted).
 const UNCHANGED: f64 = 4.0;
@@ -115,10 +121,10 @@ fn bytes_a_pod<T>(pods: usize, make: impl FnOnce() -> T) -> usize {
     (change.bytes_allocated - change.bytes_deallocated) / pods
 }
 
-// One test: the allocator counts for the whole process.
 #[test]
 fn an_event_costs_the_same_at_a_thousand_pods_and_at_a_hundred_thousand_and_a_pod_takes_less_than_a_kib()
  {
+    let _alone = ONE_AT_A_TIME.lock();
     compare("reconcile mode", &cluster::reconcile(), (1_000, 100_000));
     // Fewer: a pod is more than four times the work there.
     compare("crd mode", &cluster::crd(), (1_000, 20_000));
@@ -128,4 +134,24 @@ fn an_event_costs_the_same_at_a_thousand_pods_and_at_a_hundred_thousand_and_a_po
     for bytes in [made, found] {
         assert!(bytes <= BYTES_A_POD, "{bytes} bytes a pod");
     }
+}
+
+#[test]
+fn an_event_costs_the_same_however_many_writes_the_kubernetes_api_has_yet_to_take() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let identity: Arc<str> = "team/a".into();
+    let unchanged = |gone: usize| {
+        let mut cluster = Cluster::at_rest(cluster::crd(), 1 + gone);
+        cluster.delete_unanswered((1..=gone).map(|n| pod(n, &identity)));
+        let status = cluster.machine.status(cluster.now);
+        assert_eq!(status.spiffe_ids, NODES + 1 + gone, "none is gone yet");
+        assert_eq!(status.entries.1, 1, "all their entries are: {status:?}");
+        let event = Event::Applied(Object::Pod(pod(0, &identity)));
+        Cost::of(&mut cluster, vec![event]).operations
+    };
+    let (few, many) = (unchanged(50), unchanged(1_000));
+    println!(
+        "index operations of an unchanged event: {few} while 50 writes wait, {many} while 1000 do"
+    );
+    assert!(many <= few * GROWTH, "{few} and {many}");
 }
