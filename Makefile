@@ -13,12 +13,14 @@ MACHETE := $(TOOLS)/bin/cargo-machete-0.9.2
 LLVM_COV := $(TOOLS)/bin/cargo-llvm-cov-0.9.1
 MUTANTS := $(TOOLS)/bin/cargo-mutants-27.0.0
 FUZZ := $(TOOLS)/bin/cargo-fuzz-0.13.2
+# Of the version that tests/instructions/Cargo.toml has.
+GUNGRAUN := $(TOOLS)/bin/gungraun-runner-0.20.0
 
 # What `make image` builds: release is what the Dockerfile builds, dev is built in a fraction of the time.
 PROFILE ?= release
 
-.PHONY: help tools demo test test-matrix check dependencies fast it image slow released bench bench-publish soak proof coverage deeper \
-  mutants fuzz control-plane
+.PHONY: help tools demo test test-matrix check dependencies fast it image slow released bench bench-publish instructions soak proof coverage deeper \
+  mutants fuzz control-plane valgrind
 
 help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
@@ -26,6 +28,8 @@ help:
 	@echo 'make check  format, lints and dependencies only'
 	@echo 'make bench  what it costs beside the raw limits (N=1000,10000 RUNS=1 ROWS=...; about 20 min)'
 	@echo 'make bench-publish  puts the runs in target/bench/runs together into docs/benchmark.md'
+	@echo 'make instructions  counts processor instructions of events, rules and decoding, which are the same on every run; needs'
+	@echo '            valgrind (cold 15 min, warm 6 min)'
 	@echo 'make image  the lines of deploy/Dockerfile without a container engine, and the result run as nobody in an empty'
 	@echo '            folder, as root (PROFILE=dev; about 8 min, dev 3 min)'
 	@echo 'make slow   tests that last: the three minutes after which a SPIRE Server closes a connection'
@@ -72,7 +76,7 @@ dependencies: tools $(DENY) $(MACHETE)
 	@echo '== dependencies: licences, sources, bans, and none unused'
 	$(CARGO) fetch --quiet --locked
 	'$(DENY)' --offline check licenses bans sources
-	'$(MACHETE)' core adapters app tests tests/proof/weave fuzz
+	'$(MACHETE)' core adapters app tests tests/instructions tests/proof/weave fuzz
 
 fast: tools
 	@echo '== fast tests (about 3 min to build the first time)'
@@ -118,6 +122,16 @@ bench: released
 # RUN_FILES="a.json b.json": those alone. Nothing is measured; the page, its charts and its JSON file are to be committed.
 bench-publish: released
 	$(RELEASED)/bench publish $(RUN_FILES)
+
+valgrind:
+	@command -v valgrind >/dev/null || { echo 'valgrind is missing: `make instructions` counts under it'; exit 1; }
+
+COUNT := GUNGRAUN_RUNNER='$(GUNGRAUN)' $(CARGO) bench -q -p registrar-instructions
+instructions: tools valgrind $(GUNGRAUN)
+	@echo '== the core (about 1 min to build the first time); most of the time is making 100,000 pods ready, uncounted'
+	$(COUNT) --no-default-features --features valgrind --bench core
+	@echo '== the adapters (about 5 min to build the first time)'
+	$(COUNT) --features valgrind --bench adapters
 
 # Not part of `make test`: it takes as long as it is told to.
 soak: released

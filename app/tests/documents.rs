@@ -220,6 +220,7 @@ fn every_dependency_of_the_workspace_is_taken_by_a_member() {
         "adapters",
         "app",
         "tests",
+        "tests/instructions",
         "tests/proof/weave",
         "fuzz",
     ];
