@@ -270,9 +270,14 @@ async fn list(cluster: &Cluster, kind: &str) -> anyhow::Result<Duration> {
         let head = text.get(..4096).unwrap_or(&text);
         let tail = text.get(text.len().saturating_sub(4096)..);
         let mut either = [head, tail.unwrap_or(&text)].into_iter();
-        next = match either.find_map(|part| part.split_once("\"continue\":\"")) {
-            Some((_, rest)) => rest.split('"').next().unwrap_or_default().to_owned(),
-            None => return Ok(begun.elapsed()),
-        };
+        let found = either.find_map(|part| part.split_once("\"continue\":\""));
+        next = found
+            .and_then(|(_, rest)| rest.split('"').next())
+            .unwrap_or_default()
+            .to_owned();
+        // The last page has none, or an empty one.
+        if next.is_empty() {
+            return Ok(begun.elapsed());
+        }
     }
 }
