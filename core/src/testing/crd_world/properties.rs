@@ -105,7 +105,14 @@ impl CrdWorld {
     }
 
     fn spares(&self, ids: &[EntryId]) -> Held {
-        match ids.iter().find(|id| self.spared.contains(id)) {
+        // Of two that are the same one may go: whose it was has the other's identity.
+        let has_twin = |id: &EntryId| {
+            let tuple = self.server.get(id).map(Tuple::stored);
+            let mut staying = self.server.entries().filter(|e| !ids.contains(&e.id));
+            staying.any(|e| Some(Tuple::stored(e)) == tuple)
+        };
+        let mut spared = ids.iter().filter(|id| self.spared.contains(id));
+        match spared.find(|id| !has_twin(id)) {
             Some(id) => Err(format!(
                 "{id} goes, whose SpiffeID went with the definition"
             )),
