@@ -214,15 +214,21 @@ impl Reconciler {
         let Some(flight) = self.kube.flights.remove(&id) else {
             return;
         };
+        let (operation, needed) = match &flight {
+            Flight::Write(write) => (write.call.word(), false),
+            Flight::Definition { .. } => (KubeCall::ReadDefinition.word(), true),
+        };
         match &reply {
-            Err(failure) if is_outage(failure) => {
+            // Without the definition nothing can be done: whyever it cannot be read, it is asked for ever more seldom.
+            Err(failure) if is_outage(failure) || needed => {
+                let mut failure = failure.clone();
+                if !is_outage(&failure) {
+                    failure.class = FailureClass::Retry;
+                }
                 let retry_in = self.kube.gate.failed(now, &failure.message);
                 self.facts.push(Fact::KubernetesFailed {
-                    operation: match &flight {
-                        Flight::Write(write) => write.call.word(),
-                        Flight::Definition { .. } => KubeCall::ReadDefinition.word(),
-                    },
-                    failure: failure.clone(),
+                    operation,
+                    failure,
                     retry_in,
                 });
             }
@@ -241,19 +247,7 @@ impl Reconciler {
                     self.schema_read(now, before);
                     self.definition_read(now, asked, news);
                 }
-                Ok(_) => self.kube.definition.under_way = false,
-                Err(failure) => {
-                    self.kube.definition.under_way = false;
-                    if !is_outage(&failure) {
-                        let failure = Failure::new(FailureClass::Retry, failure.message);
-                        let retry_in = self.kube.gate.failed(now, &failure.message);
-                        self.facts.push(Fact::KubernetesFailed {
-                            operation: KubeCall::ReadDefinition.word(),
-                            failure,
-                            retry_in,
-                        });
-                    }
-                }
+                Ok(_) | Err(_) => self.kube.definition.under_way = false,
             },
         }
     }

@@ -142,6 +142,7 @@ fn an_entry_of_others_that_a_status_names_is_left_alone_and_waited_for() {
     sleeper.api.objects.remove(&other);
     sleeper.server.put(entry.clone());
     let mut sleeper = begun(sleeper);
+    let reads = sleeper.reads;
     for _ in 0..3 {
         sleeper.sleep(seconds(600));
         let (named, registered, why) = status(&sleeper, &by_hand());
@@ -149,6 +150,7 @@ fn an_entry_of_others_that_a_status_names_is_left_alone_and_waited_for() {
         assert_eq!(said, (Some("of-others"), "False", "EntryNotOurs"));
         assert_eq!(ids(&sleeper, "one"), [""; 0]);
     }
+    assert_eq!(sleeper.reads, reads, "every comparison shows it");
     let left: Vec<_> = sleeper
         .server
         .entries()

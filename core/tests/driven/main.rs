@@ -1,14 +1,17 @@
 //! The machine between both of its servers, driven as a program drives it.
 
+mod absences;
 mod claims;
 mod definition;
 mod definition_away;
 mod flurries;
+mod objects;
 mod rehearsals;
 mod resources;
 mod retirement;
 mod services;
 mod sleeper;
+mod standing_still;
 mod starts;
 mod statuses;
 mod waking;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use registrar_core::{
-    cluster::{Kind, NodeSnapshot, Object, PodSnapshot, Uid},
+    cluster::{Kind, NodeSnapshot, Object, PodSnapshot, SpiffeIdSnapshot, Uid},
     policy::Policy,
     ports::{Failure, FailureClass, KubeAnswer, KubeCall, Outcome, SpireAnswer, SpireCall},
     sync::{Event, Fact, LookUp, Reconciler, ReviewId},
@@ -46,8 +46,9 @@ pub struct Sleeper {
     pub away: bool,
     /// Whether the server refuses to tell its bundles.
     pub bundles_denied: bool,
-    /// Pages of entries that were asked for.
+    /// Pages of entries that were asked for, and readings of single ones.
     pub pages: usize,
+    pub reads: usize,
     /// Creates of entries with this selector are refused.
     pub refused: Option<&'static str>,
     pub steps: usize,
@@ -56,6 +57,14 @@ pub struct Sleeper {
     pub kube_writes: Vec<KubeCall>,
     /// Writes to the Kubernetes API that are under way for ever.
     pub unanswered: fn(&KubeCall) -> bool,
+    /// What the Kubernetes API makes of what it stores, in its answers and for the watch.
+    pub spoil: fn(&KubeCall, &mut SpiffeIdSnapshot),
+    /// When the definition was asked for, and what is answered instead of it.
+    pub definition_read: Vec<Duration>,
+    pub definition_failure: Option<Failure>,
+    /// What a look-up of a pod finds, and how many there were.
+    pub looked_up: LookUp,
+    pub look_ups: usize,
     pub facts: Vec<Fact>,
     pub answers: BTreeMap<ReviewId, Result<(), Arc<str>>>,
 }
@@ -73,11 +82,17 @@ impl Sleeper {
             away: false,
             bundles_denied: false,
             pages: 0,
+            reads: 0,
             refused: None,
             steps: 0,
             kube_failure: None,
             kube_writes: Vec::new(),
             unanswered: |_| false,
+            spoil: |_, _| (),
+            definition_read: Vec::new(),
+            definition_failure: None,
+            looked_up: LookUp::Absent,
+            look_ups: 0,
             facts: Vec::new(),
             answers: BTreeMap::new(),
         }
@@ -130,6 +145,7 @@ impl Sleeper {
 
     fn reply(&mut self, call: &SpireCall) -> Result<SpireAnswer, Failure> {
         self.pages += usize::from(matches!(call, SpireCall::List { .. }));
+        self.reads += usize::from(matches!(call, SpireCall::Read { .. }));
         let failure = |why| Failure::new(FailureClass::Retry, why);
         if self.away {
             return Err(failure("connection refused"));
@@ -174,10 +190,20 @@ impl Sleeper {
                 if (self.unanswered)(&call) {
                     continue;
                 }
-                let reply = match &self.kube_failure {
-                    Some(failure) if call.is_write() => Err(failure.clone()),
-                    _ => self.api.perform(&call),
+                let failure = match call.is_write() {
+                    true => &self.kube_failure,
+                    false => &self.definition_failure,
                 };
+                let mut reply = match failure {
+                    Some(failure) => Err(failure.clone()),
+                    None => self.api.perform(&call),
+                };
+                if let Ok(KubeAnswer::Written(object)) = &mut reply {
+                    (self.spoil)(&call, object);
+                }
+                if call == KubeCall::ReadDefinition {
+                    self.definition_read.push(self.now);
+                }
                 let seen = match &reply {
                     Ok(KubeAnswer::Written(object)) => Some(object.clone()),
                     _ => None,
@@ -186,7 +212,8 @@ impl Sleeper {
                 events.extend(seen.map(|o| Event::Applied(Object::SpiffeId(o))));
             }
             for key in step.look_ups {
-                events.push(Event::LookedUp(key, LookUp::Absent));
+                self.look_ups += 1;
+                events.push(Event::LookedUp(key, self.looked_up.clone()));
             }
             if events.is_empty() {
                 return;
