@@ -6,7 +6,11 @@
 
 use std::{env, time::Duration};
 
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
 use registrar_core::{
     policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
     testing::{Action, Defect, Fault, Identity, Property, Seen, World, search, strategies::wishes},
@@ -154,6 +158,23 @@ fn whatever_happens_the_entries_are_right_in_the_end() {
         }
     }
 }
+
+/// The same in little, without the search for the smallest of those that end wrong: quick enough for every change of the code.
+#[test]
+fn a_few_of_many_histories_end_right() {
+    let any_history = prop::collection::vec(action(), 60..120);
+    for (name, policy) in policies() {
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+        for n in 0..FEW {
+            let history = any_history.new_tree(&mut runner).expect("a history");
+            let (_, result) = play(&policy, &history.current(), None);
+            result.unwrap_or_else(|why| panic!("{name}, history {n}: {why}"));
+        }
+    }
+}
+
+const FEW: usize = 6;
 
 /// Each property can fail: with a deliberate defect, some history shows just that property broken.
 #[test]

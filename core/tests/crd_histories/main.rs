@@ -129,6 +129,23 @@ fn whatever_happens_spiffe_ids_and_entries_are_right_in_the_end() {
     }
 }
 
+/// The same in little, without the search for the smallest of those that end wrong: quick enough for every change of the code.
+#[test]
+fn a_few_of_many_histories_end_right() {
+    let any_history = prop::collection::vec(action(), 60..100);
+    for (name, policy) in policies() {
+        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+        for n in 0..FEW {
+            let history = any_history.new_tree(&mut runner).expect("a history");
+            let (_, result) = play(&policy, &history.current(), None);
+            result.unwrap_or_else(|why| panic!("{name}, history {n}: {why}"));
+        }
+    }
+}
+
+const FEW: usize = 12;
+
 /// Each property can fail: with a deliberate defect, some history shows just that property broken.
 #[test]
 fn every_property_catches_its_deliberate_defect() {

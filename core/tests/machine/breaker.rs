@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use registrar_core::{
+    cluster::Object,
     entry::{EntryId, RegisteredEntry},
     policy::{MaxDeletes, Policy},
     ports::SpireCall,
-    sync::{Event, Fact},
+    sync::{Event, Fact, TripId},
 };
 
 use crate::rig::{Rig, entry_of, pod, policy};
@@ -97,4 +98,56 @@ fn a_confirmed_trip_lets_exactly_its_deletes_go() {
     rig.wait(Duration::from_secs(2));
     assert_eq!(rig.server.entries().count(), 6);
     assert_eq!(rig.created(), Vec::<String>::new());
+}
+
+/// Twenty of the server's entries are of nobody, and three may go.
+fn tripped() -> Rig {
+    let mut policy = policy();
+    policy.max_deletes = MaxDeletes::Count(3);
+    let mut rig = with_orphans(policy, 20, 5);
+    rig.wait(Duration::from_secs(2));
+    rig
+}
+
+fn closed(rig: &Rig) -> usize {
+    let closed = |f: &&Fact| matches!(f, Fact::BreakerClosed { .. });
+    rig.facts.iter().filter(closed).count()
+}
+
+#[test]
+fn only_its_own_word_lets_the_deletes_of_a_trip_go_and_without_a_trip_no_word_means_anything() {
+    let mut rig = tripped();
+    let held = rig.machine.status(rig.now).tripped;
+    assert!(matches!(held, Some((_, 20))), "{held:?}");
+    let another = TripId("another".into());
+    rig.tell([Event::ConfirmDeletes(Some(another.clone()))]);
+    rig.answer_all();
+    assert!(rig.facts.contains(&Fact::UnknownTrip(another)));
+    assert_eq!((closed(&rig), deletes_by_time(&rig)), (0, vec![]));
+    // Whichever there is.
+    rig.tell([Event::ConfirmDeletes(None)]);
+    rig.answer_all();
+    assert_eq!((closed(&rig), rig.server.entries().count()), (1, 6));
+    rig.tell([Event::ConfirmDeletes(None)]);
+    assert_eq!(closed(&rig), 1);
+    assert_eq!(rig.machine.status(rig.now).tripped, None);
+}
+
+#[test]
+fn a_trip_ends_by_itself_when_pods_come_whose_entries_it_holds_back() {
+    let mut rig = tripped();
+    rig.tell((0..18).map(|n| Event::Applied(Object::Pod(pod(n)))));
+    rig.wait(Duration::from_secs(2));
+    assert_eq!((closed(&rig), rig.server.entries().count()), (1, 24));
+    assert_eq!(rig.created(), Vec::<String>::new());
+}
+
+#[test]
+fn a_trip_ends_by_itself_when_somebody_deletes_what_it_holds_back() {
+    let mut rig = tripped();
+    for n in 0..18 {
+        rig.server.remove(&EntryId::stored(&format!("old-{n}")));
+    }
+    rig.wait(Duration::from_secs(30));
+    assert_eq!((closed(&rig), rig.server.entries().count()), (1, 6));
 }

@@ -1,9 +1,14 @@
 //! The step machine by itself: what it asks for, in which order, and what it never asks for.
 
+mod batches;
 mod breaker;
+mod endpoints;
+mod failures;
 mod held;
+mod leads;
 mod order;
 mod outcomes;
+mod passes;
 mod plans;
 mod readings;
 mod rig;

@@ -6,7 +6,7 @@ use registrar_core::{
     cluster::{Kind, NodeSnapshot, Object, PodSnapshot, Uid},
     entry::Entry,
     policy::Policy,
-    ports::SpireCall,
+    ports::{Failure, FailureClass, Outcome, SpireAnswer, SpireCall},
     rules::{Bundles, Decision, PodLookups, decide_pod},
     sync::{CallId, Event, Fact, Reconciler},
     testing::{ModelServer, bound_pod},
@@ -40,6 +40,15 @@ pub fn entry_of(policy: &Policy, pod: &PodSnapshot) -> Entry {
     match decide_pod(policy, pod, lookups) {
         Decision::Register { entries, .. } => (*entries[0]).clone(),
         other => panic!("{other:?}"),
+    }
+}
+
+/// How many items a call carries.
+pub fn size(call: &SpireCall) -> usize {
+    match call {
+        SpireCall::Create { entries } | SpireCall::Update { entries, .. } => entries.len(),
+        SpireCall::Delete { ids } | SpireCall::Read { ids } => ids.len(),
+        SpireCall::List { .. } | SpireCall::Find { .. } | SpireCall::ListBundles => 0,
     }
 }
 
@@ -98,6 +107,45 @@ impl Rig {
         }
     }
 
+    /// How large the writes under way are, the oldest first.
+    pub fn sizes(&self) -> Vec<usize> {
+        let writes = self.waiting.values().filter(|call| call.is_write());
+        writes.map(size).collect()
+    }
+
+    /// The oldest call of this kind that is under way, which is then no longer.
+    pub fn take(&mut self, is: impl Fn(&SpireCall) -> bool) -> (CallId, SpireCall) {
+        let found = self.waiting.iter().find(|(_, call)| is(call));
+        let id = found.map(|(id, _)| *id);
+        let id = id.unwrap_or_else(|| panic!("none such: {:?}", self.waiting));
+        let call = self.waiting.remove(&id).expect("just found");
+        (id, call)
+    }
+
+    /// Lets the oldest write take so long, and be done. Returns how many items it had.
+    pub fn answer_after(&mut self, took: Duration) -> usize {
+        let (id, call) = self.take(SpireCall::is_write);
+        self.now += took;
+        let answer = self.server.perform(&call, usize::MAX);
+        self.tell([Event::Replied(id, Ok(answer))]);
+        size(&call)
+    }
+
+    /// Lets the oldest write fail as a whole, without being done.
+    pub fn fail(&mut self, class: FailureClass) {
+        let (id, _) = self.take(SpireCall::is_write);
+        let failure = Failure::new(class, "it failed");
+        self.tell([Event::Replied(id, Err(failure))]);
+    }
+
+    /// Lets every item of the oldest write be refused.
+    pub fn refuse(&mut self, class: FailureClass, why: &str) {
+        let (id, call) = self.take(SpireCall::is_write);
+        let refused = Outcome::Refused(Failure::new(class, why));
+        let outcomes = vec![refused; size(&call)];
+        self.tell([Event::Replied(id, Ok(SpireAnswer::Written(outcomes)))]);
+    }
+
     pub fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -105,6 +153,18 @@ impl Rig {
             self.tell([]);
             self.answer_all();
         }
+    }
+
+    /// Lets time pass; it steps only when it asked for that, and is answered at once.
+    pub fn sleep(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.wake_at.filter(|at| *at <= end) {
+            assert!(at > self.now, "it wants to be woken at once: {at:?}");
+            self.now = at;
+            self.tell([]);
+            self.answer_all();
+        }
+        self.now = end;
     }
 
     pub fn start(&mut self, pods: impl IntoIterator<Item = PodSnapshot>) {
