@@ -273,5 +273,36 @@ pub fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
             fs::copy(&here, &there)?;
         }
     }
+    // What a former copy had and the sources have no more would be built with them.
+    for item in fs::read_dir(to)? {
+        let item = item?;
+        let (here, there) = (from.join(item.file_name()), item.path());
+        match (item.file_type()?.is_dir(), here.exists()) {
+            (true, false) => fs::remove_dir_all(there)?,
+            (false, false) => fs::remove_file(there)?,
+            (_, true) => {}
+        }
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_what_the_sources_have_and_nothing_of_a_former_copy() -> anyhow::Result<()> {
+        let folder = std::env::temp_dir().join(format!("registrar-weave-{}", std::process::id()));
+        let (from, to) = (folder.join("from"), folder.join("to"));
+        fs::create_dir_all(from.join("tests/scale"))?;
+        fs::write(from.join("tests/scale/main.rs"), "new")?;
+        fs::create_dir_all(to.join("tests/gone"))?;
+        fs::write(to.join("tests/scale.rs"), "old")?;
+        copy(&from, &to)?;
+        let main = fs::read_to_string(to.join("tests/scale/main.rs"))?;
+        let left = [to.join("tests/scale.rs"), to.join("tests/gone")].map(|p| p.exists());
+        fs::remove_dir_all(&folder)?;
+        assert_eq!((main.as_str(), left), ("new", [false, false]));
+        Ok(())
+    }
 }
