@@ -105,7 +105,8 @@ impl Reconciler {
         record: &Record,
     ) -> bool {
         let of_another = match &record.owner {
-            Some(was) => *was != resource.uid,
+            // It may have been made for one of another name, which lives: then this one inherited it.
+            Some(was) => *was != resource.uid && !self.observed.resources.lives(&self.policy, was),
             None => self.ended.contains(subject),
         };
         let id = record.entry.id.as_str();

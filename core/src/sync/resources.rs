@@ -43,6 +43,12 @@ impl Resources {
         self.all.values().map(|k| &k.snapshot)
     }
 
+    /// Whether the SpiffeID of this UID is here, whatever its name.
+    pub(super) fn lives(&self, policy: &Policy, uid: &Uid) -> bool {
+        let entry_ids = policy.entry_ids.of_owner(uid);
+        self.by_entry_ids.contains_key(&entry_ids)
+    }
+
     /// Those of one namespace.
     pub(super) fn of_namespace(
         &self,

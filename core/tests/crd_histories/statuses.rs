@@ -135,3 +135,58 @@ fn a_status_that_we_wrote_for_a_former_spec_is_not_held_against_a_spiffe_id() {
     history.extend([Hand(0, 1), Hand(1, 2), Kill(false)]);
     replay(&history);
 }
+
+/// One inherited what was made for another, which asks for something else since and lives; its own wish it cannot have, for its
+/// status is forged.
+#[test]
+fn what_was_made_for_one_that_lives_is_no_former_ones() {
+    let ok = |n| Answer(n, Fault::None);
+    let again = |name, identity| Pod {
+        name,
+        identity,
+        again: true,
+    };
+    replay(&[
+        pod(0, Identity::Legal(1)),
+        ok(194),
+        pod(1, Identity::Legal(2)),
+        ok(237),
+        again(0, Identity::Legal(2)),
+        ok(61),
+        pod(1, Identity::Legal(2)),
+        See(1),
+        Hand(2, 0),
+        See(2),
+        ok(119),
+        pod(0, Identity::Legal(0)),
+        Hand(1, 4),
+        See(4),
+        Perform(252),
+        ok(140),
+        again(2, Identity::Reserved),
+        ok(185),
+        ok(67),
+        again(0, Identity::Legal(0)),
+        again(0, Identity::Legal(0)),
+        pod(0, Identity::Illegal),
+        ok(59),
+        Hand(1, 2),
+        Hand(2, 2),
+        See(4),
+        See(4),
+        See(3),
+        Hand(1, 0),
+        ok(19),
+        See(3),
+        Forge(238, 253),
+        ok(12),
+        Answer(234, Fault::ReplyLost),
+        ok(241),
+        ok(241),
+        Wait(26),
+        ok(142),
+        Hand(2, 4),
+        Answer(7, Fault::Refused),
+        Hand(1, 2),
+    ]);
+}
