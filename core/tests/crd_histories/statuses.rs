@@ -2,7 +2,7 @@
 
 use registrar_core::testing::{CrdAction::*, CrdWorld, Fault, Identity};
 
-use crate::{calmly, pod, policy, replay};
+use crate::{calmly, cautious, play, pod, policy, replay};
 
 /// The entry of a pod, which a forged status names, goes with that pod.
 #[test]
@@ -146,7 +146,7 @@ fn what_was_made_for_one_that_lives_is_no_former_ones() {
         identity,
         again: true,
     };
-    replay(&[
+    let history = [
         pod(0, Identity::Legal(1)),
         ok(194),
         pod(1, Identity::Legal(2)),
@@ -188,5 +188,7 @@ fn what_was_made_for_one_that_lives_is_no_former_ones() {
         Hand(2, 4),
         Answer(7, Fault::Refused),
         Hand(1, 2),
-    ]);
+    ];
+    let (_, result) = play(&cautious(), &history, None);
+    result.unwrap_or_else(|why| panic!("{why}"));
 }
