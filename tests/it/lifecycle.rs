@@ -39,6 +39,8 @@ async fn a_terminating_pod_keeps_its_identity_until_its_object_is_gone() {
 #[tokio::test]
 async fn a_statefulset_pod_re_created_on_alternating_nodes_ends_with_one_right_entry() {
     let b = shared("recreated").await;
+    let account = b.cluster.service_account(b.name, "last").await;
+    account.expect("a service account");
     let _registrar = b.registrar("").await;
     for round in 0..20 {
         let node = if round % 2 == 0 { "node-1" } else { "node-2" };
