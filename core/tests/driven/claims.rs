@@ -1,54 +1,20 @@
 //! Whose an entry is that was there before: by its ID, by what a SpiffeID asks for, or by what its status names.
 
 use registrar_core::{
-    cluster::{Kind, NodeSnapshot, Object, SpiffeIdSelector, SpiffeIdSpec, Uid},
-    entry::{EntryId, RegisteredEntry},
-    policy::Policy,
+    cluster::{Kind, NodeSnapshot, Object, Uid},
+    entry::RegisteredEntry,
     ports::ResourceName,
-    rules::{Bundles, Decision, decide_spiffe_id},
     sync::{Event, Fact},
 };
 
-use crate::sleeper::{Sleeper, seconds};
-
-fn policy() -> Policy {
-    Policy::crd("example.org", "demo", "spire").expect("legal names")
-}
-
-fn by_hand() -> ResourceName {
-    ResourceName::new("apps", "by-hand")
-}
-
-fn spec(path: &str) -> SpiffeIdSpec {
-    SpiffeIdSpec {
-        parent_id: "spiffe://example.org/parent".into(),
-        spiffe_id: format!("spiffe://example.org/{path}").into(),
-        selector: SpiffeIdSelector {
-            namespace: Some("apps".into()),
-            ..SpiffeIdSelector::default()
-        },
-        ..SpiffeIdSpec::default()
-    }
-}
-
-/// What the server would have of a SpiffeID, under this ID.
-fn entry_of(sleeper: &Sleeper, name: &ResourceName, id: &str) -> RegisteredEntry {
-    let resource = &sleeper.api.objects[name];
-    let decision = decide_spiffe_id(&policy(), resource, &Bundles::default());
-    let Decision::Register { entries, .. } = decision else {
-        panic!("{decision:?}");
-    };
-    RegisteredEntry::created(EntryId::stored(id), &entries[0])
-}
-
-fn shown(sleeper: &mut Sleeper) {
-    let events = sleeper.api.list();
-    sleeper.tell(events);
-}
+use crate::{
+    by_hand::{by_hand, entry_of, spec},
+    sleeper::{Sleeper, crd, seconds},
+};
 
 /// Before anything was read: a SpiffeID, and perhaps what its status names.
 fn before(path: &str, named: Option<&str>) -> Sleeper {
-    let mut sleeper = Sleeper::new(policy());
+    let mut sleeper = Sleeper::new(crd());
     sleeper.api.put(&by_hand(), spec(path));
     let object = sleeper.api.objects.get_mut(&by_hand()).expect("there");
     object.status.entry_id = named.map(Into::into);
@@ -65,7 +31,7 @@ fn begun(mut sleeper: Sleeper) -> Sleeper {
     };
     sleeper.list(Kind::Node, [Object::Node(node)]);
     sleeper.list(Kind::Pod, []);
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(30));
     sleeper
 }
@@ -87,7 +53,7 @@ fn status(sleeper: &Sleeper, name: &ResourceName) -> (Option<String>, String, St
 
 fn ended(sleeper: &mut Sleeper, name: &ResourceName) {
     sleeper.api.delete(name);
-    shown(sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(30));
     assert!(
         !sleeper.api.objects.contains_key(name),
@@ -177,7 +143,7 @@ fn an_entry_that_a_status_names_and_that_is_nowhere_is_in_nobodys_way() {
 fn an_entry_is_found_by_its_id_when_what_is_asked_for_changed_while_nobody_looked() {
     let mut first = begun(before("one", None));
     let before_it = ids(&first, "one");
-    let mut second = Sleeper::new(policy());
+    let mut second = Sleeper::new(crd());
     second.server = std::mem::take(&mut first.server);
     second.api = std::mem::take(&mut first.api);
     second.api.put(&by_hand(), spec("two"));
@@ -215,11 +181,11 @@ fn of_two_that_ask_for_the_same_the_older_has_it_and_the_younger_inherits_it() {
     let younger = ResourceName::new("apps", "a-younger-one");
     // It had something else before.
     sleeper.api.put(&younger, spec("two"));
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(30));
     assert_eq!(ids(&sleeper, "two").len(), 1);
     sleeper.api.put(&younger, spec("one"));
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(300));
     let (named, registered, why) = status(&sleeper, &younger);
     assert_eq!((named, &*registered, &*why), (None, "False", "Duplicate"));
@@ -237,7 +203,7 @@ fn an_entry_of_ours_that_no_spiffe_id_asks_for_goes() {
     let gone = ResourceName::new("apps", "gone");
     sleeper.api.put(&gone, spec("two"));
     let uid = sleeper.api.objects[&gone].uid.clone();
-    let id = policy().entry_ids.issue_for(&uid, 3, 1);
+    let id = crd().entry_ids.issue_for(&uid, 3, 1);
     let entry = entry_of(&sleeper, &gone, id.as_str());
     sleeper.api.objects.remove(&gone);
     sleeper.server.put(entry);

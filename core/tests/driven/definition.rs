@@ -1,27 +1,19 @@
 //! The definition of SpiffeIDs comes and goes.
 
-use registrar_core::{cluster::Object, policy::Policy, ports::KubeCall, sync::Event};
+use registrar_core::{cluster::Object, ports::KubeCall, sync::Event};
 
-use crate::sleeper::{Sleeper, pod, seconds};
-
-/// Everything that the API has to show is seen, and what that leads to, until there is no more.
-fn shown(sleeper: &mut Sleeper) {
-    while !sleeper.api.changes.is_empty() {
-        let events = std::mem::take(&mut sleeper.api.changes);
-        sleeper.tell(events);
-    }
-}
+use crate::sleeper::{Sleeper, crd, pod, seconds};
 
 /// An API server may take them while the definition goes, and would keep it from going.
 #[test]
 fn no_spiffe_id_is_made_while_the_definition_is_not_in_force_and_all_are_when_it_is_again() {
-    let policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    let policy = crd();
     let mut sleeper = Sleeper::started(policy, 2);
     sleeper.sleep(seconds(60));
-    shown(&mut sleeper);
+    sleeper.show_changes();
     sleeper.kube_writes.clear();
     sleeper.api.uninstall();
-    shown(&mut sleeper);
+    sleeper.show_changes();
     sleeper.sleep(seconds(1));
     sleeper.tell(vec![Event::Applied(Object::Pod(pod(7)))]);
     sleeper.sleep(seconds(60));

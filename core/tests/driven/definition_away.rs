@@ -1,41 +1,21 @@
 //! The definition of SpiffeIDs: how often it is looked at, and what becomes of entries when it was away.
 
 use registrar_core::{
-    cluster::{Kind, ObjectKey, SpiffeIdSelector, SpiffeIdSpec},
-    policy::Policy,
-    ports::ResourceName,
+    cluster::{Kind, ObjectKey},
     sync::{Event, Fact},
 };
 
-use crate::sleeper::{Sleeper, seconds};
-
-fn by_hand() -> ResourceName {
-    ResourceName::new("apps", "by-hand")
-}
-
-fn spec() -> SpiffeIdSpec {
-    SpiffeIdSpec {
-        parent_id: "spiffe://example.org/parent".into(),
-        spiffe_id: "spiffe://example.org/by-hand".into(),
-        selector: SpiffeIdSelector {
-            namespace: Some("apps".into()),
-            ..SpiffeIdSelector::default()
-        },
-        ..SpiffeIdSpec::default()
-    }
-}
-
-fn shown(sleeper: &mut Sleeper) {
-    let events = sleeper.api.list();
-    sleeper.tell(events);
-}
+use crate::{
+    by_hand::{by_hand, spec},
+    sleeper::{Sleeper, crd, seconds},
+};
 
 /// Two pods, a node, and a SpiffeID that somebody wrote.
 fn at_rest() -> Sleeper {
-    let policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    let policy = crd();
     let mut sleeper = Sleeper::started(policy, 2);
-    sleeper.api.put(&by_hand(), spec());
-    shown(&mut sleeper);
+    sleeper.api.put(&by_hand(), spec("by-hand"));
+    sleeper.show_all();
     sleeper.sleep(seconds(60));
     assert_eq!(sleeper.server.entries().count(), 4);
     sleeper.facts.clear();
@@ -78,7 +58,7 @@ fn an_old_definition_is_looked_at_every_ten_seconds_and_one_that_is_away_every_t
     old.schema.sets = false;
     sleeper.api.definition = Some(old);
     // A new list of SpiffeIDs is a reason to look.
-    shown(&mut sleeper);
+    sleeper.show_all();
     let steps = steps_in(&mut sleeper, 3600);
     assert!((700..900).contains(&steps), "{steps} steps an hour");
     let gone = swept_away(&mut sleeper);
@@ -97,7 +77,7 @@ fn what_did_not_come_back_with_the_definition_goes_a_minute_later() {
     let told = |f: &Fact, sleeper: &Sleeper| sleeper.facts.iter().filter(|o| *o == f).count();
     assert_eq!(told(&Fact::DefinitionMissing, &sleeper), 1);
     sleeper.api.install();
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(55));
     assert_eq!(told(&Fact::DefinitionServing, &sleeper), 1);
     assert!(sleeper.registered(0) && sleeper.registered(1));
@@ -120,10 +100,10 @@ fn a_spiffe_id_that_comes_back_in_time_finds_its_entry() {
     };
     let before = id(&sleeper).expect("it stays");
     sleeper.api.install();
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(50));
-    sleeper.api.put(&by_hand(), spec());
-    shown(&mut sleeper);
+    sleeper.api.put(&by_hand(), spec("by-hand"));
+    sleeper.show_all();
     sleeper.sleep(seconds(600));
     assert_eq!(id(&sleeper), Some(before));
 }
@@ -147,7 +127,7 @@ fn a_definition_that_was_replaced_unseen_takes_no_entry_with_it() {
 fn a_spiffe_id_that_is_deleted_under_a_definition_in_force_takes_its_entry_at_once() {
     let mut sleeper = at_rest();
     sleeper.api.delete(&by_hand());
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(1));
     assert!(!has_entry_by_hand(&sleeper));
     assert!(
@@ -162,7 +142,7 @@ fn while_the_definition_is_deleted_finalizers_leave_although_the_server_is_away(
     let mut sleeper = at_rest();
     sleeper.away = true;
     sleeper.api.uninstall();
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(30));
     assert_eq!(sleeper.api.objects.len(), 0, "{:?}", sleeper.api.objects);
     assert_eq!(sleeper.server.entries().count(), 4);

@@ -1,6 +1,7 @@
 //! The machine between both of its servers, driven as a program drives it.
 
 mod absences;
+mod by_hand;
 mod claims;
 mod definition;
 mod definition_away;

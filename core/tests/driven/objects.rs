@@ -11,11 +11,7 @@ use registrar_core::{
     sync::{Event, Fact},
 };
 
-use crate::sleeper::{Sleeper, pod, seconds};
-
-fn policy() -> Policy {
-    Policy::crd("example.org", "demo", "spire").expect("legal names")
-}
+use crate::sleeper::{Sleeper, crd, pod, seconds};
 
 fn of_pod(n: usize) -> ResourceName {
     ResourceName::new("apps", format!("pod-{n}"))
@@ -31,13 +27,12 @@ fn at_rest_under(policy: Policy) -> Sleeper {
 }
 
 fn at_rest() -> Sleeper {
-    at_rest_under(policy())
+    at_rest_under(crd())
 }
 
 /// The watch shows all that there is, and time passes.
 fn shown(sleeper: &mut Sleeper) {
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.show_all();
     sleeper.sleep(seconds(60));
 }
 
@@ -73,7 +68,7 @@ fn refusals(sleeper: &Sleeper) -> usize {
 
 #[test]
 fn what_is_applied_and_kept_is_told_as_written_and_never_as_refused() {
-    let mut sleeper = Sleeper::started(policy(), 2);
+    let mut sleeper = Sleeper::started(crd(), 2);
     sleeper.sleep(seconds(60));
     assert_eq!(refusals(&sleeper), 0, "{:#?}", sleeper.facts);
     for (word, times) in [("apply", 3), ("write_status", 3)] {
@@ -127,8 +122,7 @@ fn a_status_that_the_api_server_does_not_keep_is_written_once() {
     assert_eq!(statuses(&sleeper), 1, "{:#?}", sleeper.kube_writes);
     // What it would not keep of one object it may keep of the next one of that name.
     sleeper.api.delete(&of_pod(7));
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.show_all();
     shown(&mut sleeper);
     assert_eq!(statuses(&sleeper), 2, "{:#?}", sleeper.kube_writes);
 }
@@ -157,8 +151,7 @@ fn a_spiffe_id_that_somebody_deletes_is_let_go_and_made_again() {
     let mut sleeper = at_rest();
     let former = sleeper.api.objects[&of_pod(1)].uid.clone();
     sleeper.api.delete(&of_pod(1));
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.show_all();
     assert_eq!(written(&sleeper, 1), ["set_finalizers"]);
     shown(&mut sleeper);
     assert_eq!(written(&sleeper, 1), ["set_finalizers", "apply"]);
@@ -210,7 +203,7 @@ fn a_former_pods_spiffe_id_that_we_did_not_apply_is_left_to_the_garbage_collecto
 #[test]
 fn names_come_in_the_order_of_the_templates_and_those_of_others_after_them_sorted() {
     let template = |text: &str| Template::parse("t", text, &Context::default()).expect("parses");
-    let mut policy = policy();
+    let mut policy = crd();
     policy.pods.dns = DnsPolicy::Templates {
         templates: ["z-{{.Pod.Name}}.test", "a-{{.Pod.Name}}.test"]
             .map(template)

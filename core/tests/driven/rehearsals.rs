@@ -1,43 +1,21 @@
 //! What a rehearsal says of a cluster with SpiffeIDs: changes of these, of entries, and who is held.
 
 use registrar_core::{
-    cluster::{Kind, NodeSnapshot, Object, SpiffeIdSelector, SpiffeIdSpec, Uid},
+    cluster::{Kind, NodeSnapshot, Object, Uid},
     entry::{EntryId, RegisteredEntry},
-    policy::{MaxDeletes, Policy},
+    policy::MaxDeletes,
     ports::ResourceName,
-    rules::{Bundles, Decision, Subject, decide_spiffe_id},
+    rules::Subject,
     sync::{DeleteReason, Plan, ResourceChange},
 };
 
-use crate::sleeper::{Sleeper, pod, seconds};
-
-fn policy() -> Policy {
-    Policy::crd("example.org", "demo", "spire").expect("legal names")
-}
-
-fn spec(path: &str) -> SpiffeIdSpec {
-    SpiffeIdSpec {
-        parent_id: "spiffe://example.org/parent".into(),
-        spiffe_id: format!("spiffe://example.org/{path}").into(),
-        selector: SpiffeIdSelector {
-            namespace: Some("apps".into()),
-            ..SpiffeIdSelector::default()
-        },
-        ..SpiffeIdSpec::default()
-    }
-}
+use crate::{
+    by_hand::{entry_of, spec},
+    sleeper::{Sleeper, crd, pod, seconds},
+};
 
 fn by_hand(name: &str) -> ResourceName {
     ResourceName::new("apps", name)
-}
-
-/// What the server would have of a SpiffeID, under this ID.
-fn entry_of(sleeper: &Sleeper, name: &ResourceName, id: &str) -> RegisteredEntry {
-    let decision = decide_spiffe_id(&policy(), &sleeper.api.objects[name], &Bundles::default());
-    let Decision::Register { entries, .. } = decision else {
-        panic!("{decision:?}");
-    };
-    RegisteredEntry::created(EntryId::stored(id), &entries[0])
 }
 
 /// A machine that does not lead is fed with everything.
@@ -50,8 +28,7 @@ fn feed(sleeper: &mut Sleeper, pods: usize) {
     sleeper.tell(Vec::new());
     sleeper.list(Kind::Node, [Object::Node(node)]);
     sleeper.list(Kind::Pod, (0..pods).map(|n| Object::Pod(pod(n))));
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.show_all();
 }
 
 fn rehearsed(sleeper: Sleeper) -> Plan {
@@ -74,12 +51,12 @@ fn held(plan: &Plan) -> Vec<(String, &'static str)> {
 
 /// A cluster at rest that another replica has kept right so far.
 fn at_rest(pods: usize) -> Sleeper {
-    let mut before = Sleeper::started(policy(), pods);
+    let mut before = Sleeper::started(crd(), pods);
     before.api.put(&by_hand("one"), spec("one"));
     let events = before.api.list();
     before.tell(events);
     before.sleep(seconds(60));
-    let mut sleeper = Sleeper::new(policy());
+    let mut sleeper = Sleeper::new(crd());
     sleeper.server = std::mem::take(&mut before.server);
     sleeper.api = std::mem::take(&mut before.api);
     sleeper
@@ -106,7 +83,7 @@ fn a_cluster_at_rest_has_an_empty_plan() {
 #[test]
 fn pods_and_nodes_are_planned_with_what_is_made_for_them() {
     use ResourceChange::{Create, Delete, Update};
-    let mut sleeper = Sleeper::new(policy());
+    let mut sleeper = Sleeper::new(crd());
     feed(&mut sleeper, 2);
     let plan = rehearsed(sleeper);
     let made = [
@@ -218,7 +195,7 @@ fn who_cannot_have_what_is_asked_for_is_held_or_in_conflict() {
 #[test]
 fn a_rehearsal_says_when_the_breaker_would_hold_its_deletes() {
     for (orphans, trips) in [(2, false), (3, false), (4, true)] {
-        let mut policy = policy();
+        let mut policy = crd();
         policy.max_deletes = MaxDeletes::Count(3);
         let mut sleeper = Sleeper::new(policy.clone());
         for n in 0..orphans {

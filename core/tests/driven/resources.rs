@@ -4,24 +4,22 @@ use std::sync::Arc;
 
 use registrar_core::{
     cluster::{
-        Controller, Kind, Object, ObjectKey, SPIFFE_ID_FINALIZER, SpiffeIdSelector,
-        SpiffeIdSnapshot, SpiffeIdSpec, Uid,
+        Controller, Kind, Object, ObjectKey, SPIFFE_ID_FINALIZER, SpiffeIdSnapshot, SpiffeIdSpec,
+        Uid,
     },
     entry::{EntryId, RegisteredEntry},
-    policy::Policy,
     ports::{Failure, FailureClass, KubeCall, ResourceName},
     rules::{Bundles, Decision, decide_spiffe_id},
     sync::{Event, Fact, NotReady},
 };
 
-use crate::sleeper::{Sleeper, pod, seconds};
-
-fn policy() -> Policy {
-    Policy::crd("example.org", "demo", "spire").expect("legal names")
-}
+use crate::{
+    by_hand::{by_hand, spec},
+    sleeper::{Sleeper, crd, pod, seconds},
+};
 
 fn at_rest() -> Sleeper {
-    let mut sleeper = Sleeper::started(policy(), 2);
+    let mut sleeper = Sleeper::started(crd(), 2);
     sleeper.sleep(seconds(60));
     assert_eq!(sleeper.machine.not_ready(), []);
     sleeper.kube_writes.clear();
@@ -31,12 +29,6 @@ fn at_rest() -> Sleeper {
 
 fn of_pod(n: usize) -> ResourceName {
     ResourceName::new("apps", format!("pod-{n}"))
-}
-
-/// The watch shows all that there is.
-fn shown(sleeper: &mut Sleeper) {
-    let events = sleeper.api.list();
-    sleeper.tell(events);
 }
 
 #[test]
@@ -50,7 +42,7 @@ fn pods_and_nodes_get_spiffe_ids_and_these_their_entries_and_at_rest_nothing_is_
         .collect();
     assert_eq!(names, ["pod-0", "pod-1", "n1"]);
     assert_eq!(sleeper.server.entries().count(), 3);
-    let ids = policy().entry_ids;
+    let ids = crd().entry_ids;
     for (name, object) in &sleeper.api.objects {
         let entry = object.status.entry_id.as_deref().expect("in the status");
         let entry = sleeper.server.entries().find(|e| e.id.as_str() == entry);
@@ -67,7 +59,7 @@ fn pods_and_nodes_get_spiffe_ids_and_these_their_entries_and_at_rest_nothing_is_
     assert_eq!((status.objects, status.entries), ((1, 2), (1, 2)));
     assert_eq!((status.busy, status.in_flight), (0, 0));
     let writes = (sleeper.server.writes, sleeper.api.writes);
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.list(Kind::Pod, (0..2).map(|n| Object::Pod(pod(n))));
     sleeper.sleep(seconds(3600));
     assert_eq!((sleeper.server.writes, sleeper.api.writes), writes);
@@ -106,7 +98,7 @@ fn whatever_someone_changes_of_what_we_applied_is_applied_again() {
         let object = sleeper.api.objects.get_mut(&of_pod(1)).expect("there");
         change(object);
         object.resource_version = "1000".into();
-        shown(&mut sleeper);
+        sleeper.show_all();
         sleeper.sleep(seconds(60));
         let applied = |c: &KubeCall| matches!(c, KubeCall::Apply(a) if a.name == of_pod(1));
         assert!(
@@ -125,7 +117,7 @@ fn what_others_add_to_a_spiffe_id_stays() {
     let spec = object.spec.as_mut().expect("readable");
     Arc::make_mut(spec).dns_names.push("theirs.test".into());
     object.resource_version = "1000".into();
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(60));
     let applied = |c: &&KubeCall| matches!(c, KubeCall::Apply(_));
     assert_eq!(sleeper.kube_writes.iter().filter(applied).count(), 0);
@@ -143,7 +135,7 @@ fn a_spiffe_id_of_another_controller_in_a_pods_place_is_left_alone_and_told() {
         uid: Uid::new("d"),
     });
     object.resource_version = "1000".into();
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(60));
     let held = sleeper.machine.status(sleeper.now).held;
     assert_eq!(held, [("NameTaken", 1)].into());
@@ -236,7 +228,7 @@ fn the_end_of_the_definition_is_told_once_and_entries_outlive_it() {
     );
     assert_eq!(sleeper.server.entries().count(), entries, "they stay");
     sleeper.api.install();
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.sleep(seconds(120));
     assert_eq!(
         told(&sleeper, &Fact::DefinitionServing),
@@ -250,7 +242,7 @@ fn the_end_of_the_definition_is_told_once_and_entries_outlive_it() {
 
 #[test]
 fn an_old_definition_is_told_and_read_again_until_it_is_whole() {
-    let mut sleeper = Sleeper::new(policy());
+    let mut sleeper = Sleeper::new(crd());
     let mut old = sleeper.api.definition.clone().expect("installed");
     old.schema.sets = false;
     sleeper.api.definition = Some(old.clone());
@@ -263,7 +255,7 @@ fn an_old_definition_is_told_and_read_again_until_it_is_whole() {
 
 #[test]
 fn a_dry_run_says_what_it_would_write_and_writes_nothing() {
-    let mut policy = policy();
+    let mut policy = crd();
     policy.dry_run = true;
     let mut sleeper = Sleeper::started(policy, 2);
     sleeper.sleep(seconds(60));
@@ -290,30 +282,21 @@ fn a_dry_run_says_what_it_would_write_and_writes_nothing() {
 fn a_finalizer_waits_for_a_reading_of_the_server_when_the_lead_is_new() {
     let mut sleeper = at_rest();
     sleeper.tell(vec![Event::Leading(false)]);
-    let spec = SpiffeIdSpec {
-        parent_id: "spiffe://example.org/parent".into(),
-        spiffe_id: "spiffe://example.org/by-hand".into(),
-        selector: SpiffeIdSelector {
-            namespace: Some("apps".into()),
-            ..SpiffeIdSelector::default()
-        },
-        ..SpiffeIdSpec::default()
-    };
-    let name = ResourceName::new("apps", "by-hand");
-    sleeper.api.put(&name, spec);
+    let name = by_hand();
+    sleeper.api.put(&name, spec("by-hand"));
     let object = sleeper.api.objects.get_mut(&name).expect("there");
     object.finalizers = [SPIFFE_ID_FINALIZER.into()].into();
     let resource = object.clone();
-    shown(&mut sleeper);
-    let decision = decide_spiffe_id(&policy(), &resource, &Bundles::default());
+    sleeper.show_all();
+    let decision = decide_spiffe_id(&crd(), &resource, &Bundles::default());
     let Decision::Register { entries, .. } = decision else {
         panic!("{decision:?}");
     };
-    let id = policy().entry_ids.issue_for(&resource.uid, 99, 1);
+    let id = crd().entry_ids.issue_for(&resource.uid, 99, 1);
     let stored = RegisteredEntry::created(id.clone(), &entries[0]);
     sleeper.server.put(stored);
     sleeper.api.delete(&name);
-    shown(&mut sleeper);
+    sleeper.show_all();
     sleeper.facts.clear();
     sleeper.tell(vec![Event::Leading(true)]);
     sleeper.sleep(seconds(120));
@@ -331,7 +314,7 @@ fn a_finalizer_waits_for_a_reading_of_the_server_when_the_lead_is_new() {
 /// Nobody is without an identity for want of a finalizer that leaves.
 #[test]
 fn a_start_is_ready_while_finalizers_of_former_pods_are_yet_to_leave() {
-    let mut sleeper = Sleeper::started(policy(), 1000);
+    let mut sleeper = Sleeper::started(crd(), 1000);
     sleeper.sleep(seconds(60));
     // The process before had come so far as to delete their entries.
     for n in 1..1000 {
@@ -353,7 +336,7 @@ fn a_start_is_not_ready_before_every_pod_has_its_spiffe_id_and_that_its_status()
         (|call| matches!(call, KubeCall::Apply(_))) as fn(&KubeCall) -> bool,
         |call| matches!(call, KubeCall::WriteStatus { .. }),
     ] {
-        let mut sleeper = Sleeper::new(policy());
+        let mut sleeper = Sleeper::new(crd());
         sleeper.unanswered = unanswered;
         sleeper.start(1);
         assert_eq!(sleeper.machine.not_ready(), [NotReady::FirstSync]);

@@ -3,19 +3,14 @@
 use registrar_core::{
     cluster::Object,
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
-    policy::Policy,
     rules::FormerRoot,
     spiffe::SpiffeId,
     sync::{Event, Retirement, WhyNot},
 };
 
-use crate::sleeper::{Sleeper, pod, seconds};
+use crate::sleeper::{Sleeper, crd, pod, seconds};
 
 const FORMER: &str = "/registrar/demo/node";
-
-fn policy() -> Policy {
-    Policy::crd("example.org", "demo", "spire").expect("legal names")
-}
 
 fn stored(id: &str, path: &str, parent: &str, selectors: [(&str, &str); 2]) -> RegisteredEntry {
     let spiffe_id = |path: &str| {
@@ -47,7 +42,7 @@ fn left_behind(pods: &[usize]) -> Vec<RegisteredEntry> {
 }
 
 fn retire(sleeper: Sleeper, pods: &[usize]) -> Retirement {
-    let former = FormerRoot::parse(&policy(), FORMER).expect("a root");
+    let former = FormerRoot::parse(&crd(), FORMER).expect("a root");
     sleeper.machine.retirement(&former, &left_behind(pods))
 }
 
@@ -61,7 +56,7 @@ fn uncovered(retirement: &Retirement) -> Vec<(&str, &WhyNot)> {
 
 #[test]
 fn what_every_pod_has_through_its_spiffe_id_may_go_elsewhere() {
-    let mut sleeper = Sleeper::started(policy(), 2);
+    let mut sleeper = Sleeper::started(crd(), 2);
     sleeper.sleep(seconds(60));
     let retirement = retire(sleeper, &[0, 1]);
     assert_eq!(uncovered(&retirement), []);
@@ -75,7 +70,7 @@ fn what_every_pod_has_through_its_spiffe_id_may_go_elsewhere() {
 
 #[test]
 fn a_pod_whose_spiffe_id_has_no_entry_yet_would_lose_its_identity() {
-    let mut sleeper = Sleeper::started(policy(), 2);
+    let mut sleeper = Sleeper::started(crd(), 2);
     sleeper.sleep(seconds(60));
     sleeper.refused = Some("pod-uid:uid-7");
     sleeper.tell(vec![Event::Applied(Object::Pod(pod(7)))]);
@@ -87,7 +82,7 @@ fn a_pod_whose_spiffe_id_has_no_entry_yet_would_lose_its_identity() {
 
 #[test]
 fn a_pod_whose_node_has_no_entry_would_be_served_by_nobody() {
-    let mut sleeper = Sleeper::new(policy());
+    let mut sleeper = Sleeper::new(crd());
     sleeper.refused = Some("agent_node_uid:node-uid");
     sleeper.start(1);
     sleeper.sleep(seconds(60));

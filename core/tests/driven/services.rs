@@ -12,10 +12,10 @@ use registrar_core::{
     sync::Event,
 };
 
-use crate::sleeper::{Sleeper, seconds};
+use crate::sleeper::{Sleeper, crd, seconds};
 
 fn policy() -> Policy {
-    let mut policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    let mut policy = crd();
     policy.pods.dns = DnsPolicy::Templates {
         templates: [].into(),
         services: true,

@@ -7,7 +7,7 @@ use registrar_core::{
     policy::Policy,
     ports::{Failure, FailureClass, KubeAnswer, KubeCall, Outcome, SpireAnswer, SpireCall},
     sync::{Event, Fact, LookUp, Reconciler, ReviewId},
-    testing::{ModelApi, ModelServer},
+    testing::{ModelApi, ModelServer, bound_pod},
 };
 
 pub fn seconds(n: u64) -> Duration {
@@ -15,24 +15,16 @@ pub fn seconds(n: u64) -> Duration {
 }
 
 pub fn pod(n: usize) -> PodSnapshot {
-    PodSnapshot {
-        namespace: "apps".into(),
-        name: format!("pod-{n}").into(),
-        uid: Uid::new(format!("uid-{n}")),
-        node_name: Some("n1".into()),
-        service_account: Some("blog".into()),
-        hostname: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        pod_ips: Box::new([]),
-        mirror: false,
-        terminating: false,
-        finished: false,
-    }
+    let (name, uid) = (format!("pod-{n}"), format!("uid-{n}"));
+    bound_pod("apps", &name, &uid, "n1", "blog")
 }
 
 pub fn reconcile() -> Policy {
     Policy::reconcile("example.org", "demo", "registrar").expect("legal names")
+}
+
+pub fn crd() -> Policy {
+    Policy::crd("example.org", "demo", "spire").expect("legal names")
 }
 
 /// A machine before servers that answer at once, driven only when it asked for it or something happened.
@@ -141,6 +133,20 @@ impl Sleeper {
         events.extend(objects.into_iter().map(Event::Listed));
         events.push(Event::RelistDone(kind));
         self.tell(events);
+    }
+
+    /// A list of the SpiffeIDs as they are.
+    pub fn show_all(&mut self) {
+        let events = self.api.list();
+        self.tell(events);
+    }
+
+    /// What the watch of the SpiffeIDs has to show, and what that leads to, until there is no more.
+    pub fn show_changes(&mut self) {
+        while !self.api.changes.is_empty() {
+            let events = std::mem::take(&mut self.api.changes);
+            self.tell(events);
+        }
     }
 
     fn reply(&mut self, call: &SpireCall) -> Result<SpireAnswer, Failure> {

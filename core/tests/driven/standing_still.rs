@@ -1,43 +1,28 @@
 //! What goes first of all that waited while everything stood still, and what is not asked for again without a reason.
 
 use registrar_core::{
-    cluster::{Kind, Object, SpiffeIdSelector, SpiffeIdSpec},
-    policy::Policy,
+    cluster::{Kind, Object},
     ports::{Failure, FailureClass, KubeCall, ResourceName},
     sync::{Event, Fact, NotReady, Reconciler},
 };
 
-use crate::sleeper::{Sleeper, pod, seconds};
-
-fn policy() -> Policy {
-    Policy::crd("example.org", "demo", "spire").expect("legal names")
-}
-
-fn spec(namespace: &str, path: &str) -> SpiffeIdSpec {
-    SpiffeIdSpec {
-        parent_id: "spiffe://example.org/parent".into(),
-        spiffe_id: format!("spiffe://example.org/{path}").into(),
-        selector: SpiffeIdSelector {
-            namespace: Some(namespace.into()),
-            ..SpiffeIdSelector::default()
-        },
-        ..SpiffeIdSpec::default()
-    }
-}
+use crate::{
+    by_hand::{spec, spec_in},
+    sleeper::{Sleeper, crd, pod, seconds},
+};
 
 #[test]
 fn spiffe_ids_in_our_own_namespace_go_first_whichever_came_first() {
-    let mut sleeper = Sleeper::started(policy(), 2);
+    let mut sleeper = Sleeper::started(crd(), 2);
     sleeper.sleep(seconds(60));
     sleeper.tell(vec![Event::Paused(true)]);
     for n in 0..30 {
         let name = ResourceName::new("apps", format!("by-hand-{n:02}"));
-        sleeper.api.put(&name, spec("apps", &format!("hand/{n}")));
+        sleeper.api.put(&name, spec(&format!("hand/{n}")));
     }
     let own = ResourceName::new("spire", "by-hand");
-    sleeper.api.put(&own, spec("spire", "own"));
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.api.put(&own, spec_in("spire", "own"));
+    sleeper.show_all();
     let step = sleeper.machine.step(sleeper.now, [Event::Paused(false)]);
     let first: Vec<&ResourceName> = step
         .kube_calls
@@ -53,13 +38,12 @@ fn spiffe_ids_in_our_own_namespace_go_first_whichever_came_first() {
 
 #[test]
 fn a_list_of_spiffe_ids_asks_for_the_definition_once_and_no_other_list_does() {
-    let mut sleeper = Sleeper::started(policy(), 2);
+    let mut sleeper = Sleeper::started(crd(), 2);
     sleeper.sleep(seconds(60));
     sleeper.definition_read.clear();
     sleeper.list(Kind::Pod, (0..2).map(|n| Object::Pod(pod(n))));
     assert_eq!(sleeper.definition_read, []);
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.show_all();
     assert_eq!(sleeper.definition_read, [sleeper.now]);
     sleeper.sleep(seconds(600));
     assert_eq!(sleeper.definition_read.len(), 1);
@@ -67,7 +51,7 @@ fn a_list_of_spiffe_ids_asks_for_the_definition_once_and_no_other_list_does() {
 
 #[test]
 fn what_is_known_of_the_definition_is_said_until_it_is_in_force() {
-    let mut fresh = Reconciler::new(policy(), 1);
+    let mut fresh = Reconciler::new(crd(), 1);
     fresh.step(seconds(1), [Event::Leading(true)]);
     let unread = NotReady::DefinitionNotRead;
     assert!(
@@ -76,7 +60,7 @@ fn what_is_known_of_the_definition_is_said_until_it_is_in_force() {
         fresh.not_ready()
     );
 
-    let mut sleeper = Sleeper::started(policy(), 2);
+    let mut sleeper = Sleeper::started(crd(), 2);
     sleeper.sleep(seconds(60));
     // Somebody's finalizer keeps a SpiffeID, and so the definition.
     let kept = ResourceName::new("apps", "pod-1");
@@ -84,8 +68,7 @@ fn what_is_known_of_the_definition_is_said_until_it_is_in_force() {
     let finalizers = object.finalizers.iter().cloned();
     object.finalizers = finalizers.chain(["somebodys".into()]).collect();
     sleeper.api.uninstall();
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.show_all();
     sleeper.sleep(seconds(60));
     let not_ready = sleeper.machine.not_ready();
     assert_eq!(not_ready, [NotReady::DefinitionTerminating]);
@@ -101,7 +84,7 @@ fn a_definition_that_cannot_be_read_is_asked_for_again_and_each_failure_is_told_
         FailureClass::Permanent,
         FailureClass::Denied,
     ] {
-        let mut sleeper = Sleeper::new(policy());
+        let mut sleeper = Sleeper::new(crd());
         sleeper.definition_failure = Some(Failure::new(class, "it failed"));
         sleeper.start(2);
         sleeper.sleep(seconds(60));

@@ -2,12 +2,11 @@
 
 use registrar_core::{
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
-    policy::Policy,
     spiffe::SpiffeId,
     sync::{Event, NotReady},
 };
 
-use crate::sleeper::{Sleeper, seconds};
+use crate::sleeper::{Sleeper, crd, seconds};
 
 /// Pages of a few entries: the server says that there is no more with one that is empty.
 const PASS: usize = 2;
@@ -18,7 +17,7 @@ fn id(path: &str) -> SpiffeId {
 
 /// A process that has yet to list anything of Kubernetes, on two pods that have what they should have.
 fn starting() -> Sleeper {
-    let policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    let policy = crd();
     let mut sleeper = Sleeper::started(policy, 2);
     sleeper.sleep(seconds(60));
     sleeper.replace();

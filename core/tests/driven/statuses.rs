@@ -3,35 +3,26 @@
 use std::sync::Arc;
 
 use registrar_core::{
-    cluster::{Condition, SpiffeIdSelector, SpiffeIdSnapshot, SpiffeIdSpec},
-    policy::Policy,
-    ports::{KubeCall, ResourceName},
+    cluster::{Condition, SpiffeIdSnapshot, SpiffeIdSpec},
+    ports::KubeCall,
 };
 
-use crate::sleeper::{Sleeper, seconds};
-
-fn name() -> ResourceName {
-    ResourceName::new("apps", "by-hand")
-}
+use crate::{
+    by_hand::{self, by_hand},
+    sleeper::{Sleeper, crd, seconds},
+};
 
 fn spec(path: &str) -> SpiffeIdSpec {
-    SpiffeIdSpec {
-        parent_id: "spiffe://example.org/parent".into(),
-        spiffe_id: format!("spiffe://example.org/{path}").into(),
-        selector: SpiffeIdSelector {
-            namespace: Some("apps".into()),
-            arbitrary: vec![format!("x:{path}").into()],
-            ..SpiffeIdSelector::default()
-        },
-        ..SpiffeIdSpec::default()
-    }
+    let mut spec = by_hand::spec(path);
+    spec.selector.arbitrary = vec![format!("x:{path}").into()];
+    spec
 }
 
 /// One SpiffeID that somebody wrote, with its entry.
 fn at_rest() -> Sleeper {
-    let policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    let policy = crd();
     let mut sleeper = Sleeper::started(policy, 0);
-    sleeper.api.put(&name(), spec("one"));
+    sleeper.api.put(&by_hand(), spec("one"));
     shown(&mut sleeper);
     assert_eq!(says(&sleeper).status, "True".into());
     sleeper.kube_writes.clear();
@@ -39,18 +30,17 @@ fn at_rest() -> Sleeper {
 }
 
 fn object(sleeper: &mut Sleeper) -> &mut SpiffeIdSnapshot {
-    sleeper.api.objects.get_mut(&name()).expect("there")
+    sleeper.api.objects.get_mut(&by_hand()).expect("there")
 }
 
 fn shown(sleeper: &mut Sleeper) {
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.show_all();
     sleeper.sleep(seconds(60));
 }
 
 /// Our condition.
 fn says(sleeper: &Sleeper) -> Condition {
-    let conditions = &sleeper.api.objects[&name()].status.conditions;
+    let conditions = &sleeper.api.objects[&by_hand()].status.conditions;
     let ours: Vec<_> = conditions
         .iter()
         .filter(|c| &*c.kind == "Registered")
@@ -132,7 +122,7 @@ fn a_condition_keeps_the_time_of_its_last_transition_until_it_is_another() {
     assert_eq!(statuses_written(&sleeper), 1);
     assert_eq!(says(&sleeper).last_transition, time, "it is as before");
     // What it asks for cannot be read: that is another status.
-    sleeper.api.put(&name(), spec("no path//"));
+    sleeper.api.put(&by_hand(), spec("no path//"));
     shown(&mut sleeper);
     let now = says(&sleeper);
     assert_eq!((&*now.status, now.last_transition), ("False", None));
@@ -142,7 +132,7 @@ fn a_condition_keeps_the_time_of_its_last_transition_until_it_is_another() {
 fn a_status_tells_the_generation_that_it_is_about() {
     let mut sleeper = at_rest();
     for (path, generation) in [("two", 2), ("three", 3)] {
-        sleeper.api.put(&name(), spec(path));
+        sleeper.api.put(&by_hand(), spec(path));
         shown(&mut sleeper);
         let status = object(&mut sleeper).status.clone();
         assert_eq!(status.observed_generation, Some(generation));
@@ -155,7 +145,7 @@ fn a_long_message_is_cut_between_two_characters() {
     let mut sleeper = at_rest();
     let mut long = spec("one");
     long.federates_with = (0..200).map(|n| format!("ü-{n}").into()).collect();
-    sleeper.api.put(&name(), long);
+    sleeper.api.put(&by_hand(), long);
     shown(&mut sleeper);
     let said = says(&sleeper);
     assert_eq!(&*said.status, "True", "{said:?}");
@@ -169,14 +159,10 @@ fn a_long_message_is_cut_between_two_characters() {
 
 #[test]
 fn one_that_is_refused_says_so_at_once_and_what_it_still_has() {
-    let mut sleeper = Sleeper::started(
-        Policy::crd("example.org", "demo", "spire").expect("legal names"),
-        0,
-    );
+    let mut sleeper = Sleeper::started(crd(), 0);
     sleeper.refused = Some("x:one");
-    sleeper.api.put(&name(), spec("one"));
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.api.put(&by_hand(), spec("one"));
+    sleeper.show_all();
     let said = says(&sleeper);
     assert_eq!((&*said.status, &*said.reason), ("False", "EntryRefused"));
     assert!(said.message.contains("database is locked"), "{said:?}");

@@ -7,7 +7,7 @@ use registrar_core::{
     sync::{Event, Fact, NotReady, Review, ReviewId},
 };
 
-use crate::sleeper::{Sleeper, pod, reconcile, seconds};
+use crate::sleeper::{Sleeper, crd, pod, reconcile, seconds};
 
 #[test]
 fn at_rest_it_wakes_for_its_comparisons_and_finds_what_is_missing() {
@@ -161,14 +161,13 @@ fn the_entry_of_a_pod_that_never_came_to_be_goes_after_its_minute() {
 
 #[test]
 fn in_crd_mode_it_sleeps_as_well_and_a_definition_that_comes_is_found() {
-    let policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    let policy = crd();
     let mut sleeper = Sleeper::new(policy);
     sleeper.api.uninstall();
     sleeper.start(2);
     sleeper.sleep(seconds(60));
     sleeper.api.install();
-    let events = sleeper.api.list();
-    sleeper.tell(events);
+    sleeper.show_all();
     sleeper.sleep(seconds(120));
     assert!(
         sleeper.registered(0) && sleeper.registered(1),

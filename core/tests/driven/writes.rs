@@ -1,17 +1,19 @@
 //! Which writes to the Kubernetes API go first: those that someone is without an identity for want of.
 
 use registrar_core::{
-    cluster::{SPIFFE_ID_FINALIZER, SpiffeIdSelector, SpiffeIdSpec},
+    cluster::SPIFFE_ID_FINALIZER,
     entry::RegisteredEntry,
-    policy::Policy,
     ports::{KubeCall, ResourceName},
     sync::NotReady,
 };
 
-use crate::sleeper::{Sleeper, seconds};
+use crate::{
+    by_hand::spec,
+    sleeper::{Sleeper, crd, seconds},
+};
 
 fn sleeper(unanswered: fn(&KubeCall) -> bool) -> Sleeper {
-    let policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
+    let policy = crd();
     let mut sleeper = Sleeper::new(policy);
     sleeper.unanswered = unanswered;
     sleeper
@@ -19,26 +21,6 @@ fn sleeper(unanswered: fn(&KubeCall) -> bool) -> Sleeper {
 
 fn by_hand(n: usize) -> ResourceName {
     ResourceName::new("apps", format!("by-hand-{n}"))
-}
-
-fn spec(path: &str) -> SpiffeIdSpec {
-    SpiffeIdSpec {
-        parent_id: "spiffe://example.org/parent".into(),
-        spiffe_id: format!("spiffe://example.org/{path}").into(),
-        selector: SpiffeIdSelector {
-            namespace: Some("apps".into()),
-            ..SpiffeIdSelector::default()
-        },
-        ..SpiffeIdSpec::default()
-    }
-}
-
-/// Everything that the API has to show is seen, and what that leads to, until there is no more.
-fn shown(sleeper: &mut Sleeper) {
-    while !sleeper.api.changes.is_empty() {
-        let events = std::mem::take(&mut sleeper.api.changes);
-        sleeper.tell(events);
-    }
 }
 
 fn has(sleeper: &Sleeper, path: &str) -> bool {
@@ -75,10 +57,10 @@ fn one_whose_status_is_yet_to_be_written_is_looked_at_when_it_changes() {
     for n in 0..100 {
         sleeper.api.put(&by_hand(n), spec(&format!("first/{n}")));
     }
-    shown(&mut sleeper);
+    sleeper.show_changes();
     assert!(has(&sleeper, "/first/99"));
     sleeper.api.put(&by_hand(99), spec("second"));
-    shown(&mut sleeper);
+    sleeper.show_changes();
     assert!(has(&sleeper, "/second") && !has(&sleeper, "/first/99"));
 }
 
