@@ -6,14 +6,12 @@
 
 use std::{env, time::Duration};
 
-use proptest::{
-    prelude::*,
-    strategy::ValueTree,
-    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
-};
+use proptest::prelude::*;
 use registrar_core::{
     policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
-    testing::{Action, Defect, Fault, Identity, Property, Seen, World, search, strategies::wishes},
+    testing::{
+        Action, Defect, Fault, Identity, Property, Seen, World, few, search, strategies::wishes,
+    },
 };
 
 fn policy() -> Policy {
@@ -162,15 +160,11 @@ fn whatever_happens_the_entries_are_right_in_the_end() {
 /// The same in little, without the search for the smallest of those that end wrong: quick enough for every change of the code.
 #[test]
 fn a_few_of_many_histories_end_right() {
-    let any_history = prop::collection::vec(action(), 60..120);
     for (name, policy) in policies() {
-        let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-        let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-        for n in 0..FEW {
-            let history = any_history.new_tree(&mut runner).expect("a history");
-            let (_, result) = play(&policy, &history.current(), None);
-            result.unwrap_or_else(|why| panic!("{name}, history {n}: {why}"));
-        }
+        let result = few(action(), 60..120, FEW, |history| {
+            play(&policy, history, None)
+        });
+        result.unwrap_or_else(|why| panic!("{name}, {why}"));
     }
 }
 

@@ -10,7 +10,7 @@ mod world;
 pub use crate::model::{ModelApi, ModelServer, Row};
 pub use crd_world::{CrdAction, CrdDefect, CrdProperty, CrdViolation, CrdWorld};
 pub use objects::bound_pod;
-pub use search::search;
+pub use search::{few, search};
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};
 
 use crate::{policy::Policy, sync::Reconciler};

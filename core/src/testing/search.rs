@@ -4,7 +4,7 @@ use std::{cell::RefCell, fmt::Debug, ops::Range};
 
 use proptest::{
     collection::vec,
-    strategy::Strategy,
+    strategy::{Strategy, ValueTree},
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 
@@ -45,6 +45,27 @@ pub fn search<A: Debug>(
         TestError::Abort(why) => why.to_string(),
     });
     (seen.into_inner(), result)
+}
+
+/// Plays the first few histories of so many actions, always the same, without a search for the smallest that ends wrong.
+///
+/// # Errors
+/// What `play` says of the first that ends wrong, and which that is.
+pub fn few<A: Clone + Debug>(
+    action: impl Strategy<Value = A>,
+    length: Range<usize>,
+    count: usize,
+    play: impl Fn(&[A]) -> (Seen, Result<(), String>),
+) -> Result<(), String> {
+    let histories = vec(action, length);
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    for n in 0..count {
+        let history = histories.new_tree(&mut runner).map_err(|e| e.to_string())?;
+        let (_, result) = play(&history.current());
+        result.map_err(|why| format!("history {n}: {why}"))?;
+    }
+    Ok(())
 }
 
 /// Every property that did not hold, a line each.

@@ -2,28 +2,28 @@
 
 use registrar_core::testing::{CrdAction::*, Fault, Identity};
 
-use crate::{pod, replay};
+use crate::{again, ok, pod, replay};
 
 /// A finalizer is asked for once more while its object went with the definition, and the definition is back.
 #[test]
 fn a_finalizer_of_a_former_definition_may_be_asked_for_in_vain() {
     replay(&[
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
+        ok(0),
+        ok(0),
+        ok(0),
         pod(0, Identity::None),
-        Answer(0, Fault::None),
+        ok(0),
         pod(0, Identity::None),
-        Answer(0, Fault::None),
+        ok(0),
         pod(0, Identity::Legal(0)),
         Vandal(0),
         See(3),
         Answer(0, Fault::ReplyLost),
         Vandal(0),
         See(1),
-        Answer(0, Fault::None),
+        ok(0),
         Vandal(12),
-        Answer(0, Fault::None),
+        ok(0),
         Wait(3),
         Relist,
         pod(0, Identity::None),
@@ -32,18 +32,18 @@ fn a_finalizer_of_a_former_definition_may_be_asked_for_in_vain() {
         pod(0, Identity::None),
         See(2),
         Hand(0, 0),
-        Answer(0, Fault::None),
+        ok(0),
         See(3),
         Vandal(110),
         pod(0, Identity::None),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
+        ok(0),
+        ok(0),
+        ok(0),
         pod(0, Identity::None),
         Relist,
         pod(0, Identity::None),
         Definition(true),
-        Answer(0, Fault::None),
+        ok(0),
         Wait(7),
     ]);
 }
@@ -52,7 +52,6 @@ fn a_finalizer_of_a_former_definition_may_be_asked_for_in_vain() {
 /// since.
 #[test]
 fn nothing_is_surplus_while_the_definition_is_on_its_way_out() {
-    let ok = |n| Answer(n, Fault::None);
     replay(&[
         pod(0, Identity::Legal(0)),
         ok(0),
@@ -92,12 +91,6 @@ fn nothing_is_surplus_while_the_definition_is_on_its_way_out() {
 /// was on its way out.
 #[test]
 fn of_two_equal_entries_one_may_go_while_the_definition_goes_unseen() {
-    let ok = |n| Answer(n, Fault::None);
-    let again = |name, identity| Pod {
-        name,
-        identity,
-        again: true,
-    };
     replay(&[
         pod(0, Identity::Legal(0)),
         again(1, Identity::Reserved),

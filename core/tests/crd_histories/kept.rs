@@ -2,7 +2,7 @@
 
 use registrar_core::testing::{CrdAction::*, CrdWorld, Fault, Identity};
 
-use crate::{calmly, cautious, play, pod, policy, replay};
+use crate::{calmly, cautious, ok, play, pod, policy, replay};
 
 /// One that has an entry already changes to what an invalid one keeps.
 #[test]
@@ -10,29 +10,29 @@ fn an_entry_kept_by_an_invalid_spiffe_id_is_not_made_twice_by_a_change() {
     replay(&[
         Hand(0, 0),
         Hand(2, 1),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
+        ok(0),
+        ok(0),
+        ok(0),
         See(2),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
+        ok(0),
+        ok(0),
+        ok(0),
+        ok(0),
         pod(0, Identity::None),
         pod(0, Identity::None),
         Relist,
         Hand(0, 2),
-        Answer(223, Fault::None),
+        ok(223),
         Kill(false),
         See(1),
-        Answer(190, Fault::None),
+        ok(190),
         Hand(1, 0),
         pod(0, Identity::None),
         Hand(2, 3),
         Hand(1, 1),
-        Answer(20, Fault::None),
+        ok(20),
         See(2),
-        Answer(91, Fault::None),
+        ok(91),
     ]);
 }
 
@@ -41,22 +41,22 @@ fn an_entry_kept_by_an_invalid_spiffe_id_is_not_made_twice_by_a_change() {
 fn an_entry_kept_by_an_invalid_spiffe_id_is_inherited_when_both_change_at_once() {
     replay(&[
         Hand(0, 1),
-        Answer(8, Fault::None),
+        ok(8),
         pod(2, Identity::None),
         pod(0, Identity::Legal(0)),
-        Answer(203, Fault::None),
+        ok(203),
         Hand(1, 0),
-        Answer(43, Fault::None),
-        Answer(0, Fault::None),
+        ok(43),
+        ok(0),
         See(3),
         See(1),
         Vandal(0),
-        Answer(19, Fault::None),
+        ok(19),
         pod(0, Identity::None),
-        Answer(10, Fault::None),
+        ok(10),
         See(1),
         Hand(1, 3),
-        Answer(0, Fault::None),
+        ok(0),
         Hand(0, 0),
         See(2),
     ]);
@@ -67,9 +67,9 @@ fn an_entry_kept_by_an_invalid_spiffe_id_is_inherited_when_both_change_at_once()
 #[test]
 fn an_entry_goes_to_one_that_asks_for_it_from_one_whose_change_is_refused() {
     let mut history = vec![Hand(0, 0), See(4)];
-    history.extend([Answer(0, Fault::None), See(4)].repeat(12));
+    history.extend([ok(0), See(4)].repeat(12));
     history.extend([Refuse(true), Hand(0, 1), See(4)]);
-    history.extend([Answer(0, Fault::None), See(4)].repeat(12));
+    history.extend([ok(0), See(4)].repeat(12));
     history.extend([Hand(1, 0), See(4)]);
     replay(&history);
 }
@@ -78,7 +78,7 @@ fn an_entry_goes_to_one_that_asks_for_it_from_one_whose_change_is_refused() {
 #[test]
 fn a_spiffe_id_whose_change_is_refused_keeps_what_it_had() {
     let mut history = vec![Hand(0, 0), See(4)];
-    history.extend([Answer(0, Fault::None), See(4)].repeat(12));
+    history.extend([ok(0), See(4)].repeat(12));
     history.extend([Refuse(true), Hand(0, 1), See(4)]);
     let mut world = CrdWorld::new(policy(), None);
     history.iter().for_each(|action| world.act(*action));
@@ -95,7 +95,6 @@ fn a_spiffe_id_whose_change_is_refused_keeps_what_it_had() {
 /// One changes what it asks for to what another has that goes, and is invalid before the server has only one such entry.
 #[test]
 fn an_invalid_spiffe_id_keeps_one_entry_and_not_one_more_that_became_the_same() {
-    let ok = |n| Answer(n, Fault::None);
     let none = || pod(0, Identity::None);
     replay(&[
         Delete(0),
@@ -169,7 +168,7 @@ fn an_entry_that_is_handed_on_to_one_whose_wish_is_refused_is_not_its_surplus() 
     let mut history = vec![Hand(2, 1), Hand(0, 0)];
     calmly(&mut history);
     history.extend([Refuse(true), Forge(1, 0), Hand(2, 3), Kill(false)]);
-    history.extend([Answer(2, Fault::None), Hand(0, 1)]);
+    history.extend([ok(2), Hand(0, 1)]);
     replay(&history);
 }
 
@@ -196,7 +195,6 @@ fn an_entry_of_a_former_spiffe_id_does_not_stay_for_one_that_cannot_have_what_it
 /// pause kept the slot for ever.
 #[test]
 fn one_that_asks_for_what_another_is_to_give_up_lets_that_one_come_first() {
-    let ok = |n| Answer(n, Fault::None);
     let refused = |n| Answer(n, Fault::Refused);
     let history = [
         pod(0, Identity::Legal(0)),

@@ -2,14 +2,14 @@
 
 use registrar_core::testing::{CrdAction::*, Fault, Identity};
 
-use crate::{pod, replay};
+use crate::{ok, pod, replay};
 
 /// The node's SpiffeID loses its owner so that it may outlive the node; the last pod goes before the watch shows that.
 #[test]
 fn a_nodes_spiffe_id_goes_with_the_last_pod_whatever_the_watch_has_yet_to_show() {
     let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
-    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
-    history.extend([Node(false), See(1), Answer(0, Fault::None)]);
+    history.extend([ok(0), See(9)].repeat(12));
+    history.extend([Node(false), See(1), ok(0)]);
     history.extend([DeletePod(0), See(1), See(9)]);
     replay(&history);
 }
@@ -18,8 +18,8 @@ fn a_nodes_spiffe_id_goes_with_the_last_pod_whatever_the_watch_has_yet_to_show()
 #[test]
 fn a_nodes_spiffe_id_without_an_owner_goes_after_a_restart() {
     let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
-    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
-    history.extend([Node(false), See(9), Answer(0, Fault::None)]);
+    history.extend([ok(0), See(9)].repeat(12));
+    history.extend([Node(false), See(9), ok(0)]);
     history.extend([DeletePod(0), Kill(true)]);
     replay(&history);
 }
@@ -28,9 +28,9 @@ fn a_nodes_spiffe_id_without_an_owner_goes_after_a_restart() {
 #[test]
 fn a_nodes_entry_stays_while_pods_are_on_it_whoever_deletes_its_spiffe_id() {
     let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
-    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([ok(0), See(9)].repeat(12));
     history.extend([Node(false), Collect, See(9)]);
-    history.extend([Answer(0, Fault::None), See(9)].repeat(4));
+    history.extend([ok(0), See(9)].repeat(4));
     replay(&history);
     // The pod goes before there is another SpiffeID.
     history.push(DeletePod(0));
@@ -43,7 +43,7 @@ fn a_nodes_entry_stays_while_pods_are_on_it_whoever_deletes_its_spiffe_id() {
 #[test]
 fn a_nodes_entry_stays_for_the_pods_on_it_also_when_all_else_went_unseen() {
     let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
-    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([ok(0), See(9)].repeat(12));
     history.extend([Definition(false), Node(false), Kill(true), Kill(false)]);
     replay(&history);
     history.push(DeletePod(0));
@@ -56,7 +56,6 @@ fn a_nodes_entry_stays_for_the_pods_on_it_also_when_all_else_went_unseen() {
 /// Node and SpiffeID went while the definition was away: the node's entry stays for the pod on it, and goes with that pod.
 #[test]
 fn a_nodes_entry_for_which_nobody_asks_goes_with_the_last_pod() {
-    let ok = |n| Answer(n, Fault::None);
     let mut history = vec![
         Hand(1, 0),
         Hand(0, 0),
@@ -89,7 +88,6 @@ fn a_nodes_entry_for_which_nobody_asks_goes_with_the_last_pod() {
 /// A person deletes the node's SpiffeID while no pod is on the node; one comes before that delete has left.
 #[test]
 fn a_nodes_entry_stays_for_a_pod_that_comes_before_its_delete_has_left() {
-    let ok = |n| Answer(n, Fault::None);
     let refused = |n| Answer(n, Fault::Refused);
     let none = || pod(0, Identity::None);
     replay(&[
@@ -143,7 +141,6 @@ fn a_nodes_entry_stays_for_a_pod_that_comes_before_its_delete_has_left() {
 /// finds an entry that was made for a former one, and that nobody asks for.
 #[test]
 fn a_nodes_entry_stays_for_the_pods_on_it_though_the_one_made_again_is_going() {
-    let ok = |n| Answer(n, Fault::None);
     replay(&[
         ok(8),
         Delete(0),

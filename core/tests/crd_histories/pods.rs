@@ -2,19 +2,19 @@
 
 use registrar_core::testing::{CrdAction::*, Fault, Identity};
 
-use crate::{pod, replay};
+use crate::{again, ok, pod, replay};
 
 /// The pod gets no entry any more while its SpiffeID's status is written, and the watch shows that before the answer comes.
 #[test]
 fn what_a_pod_gives_up_goes_although_its_spiffe_id_still_has_it() {
     let mut history = vec![Node(true), pod(0, Identity::Legal(0)), See(9)];
-    history.extend([Answer(0, Fault::None), See(9)].repeat(12));
+    history.extend([ok(0), See(9)].repeat(12));
     // Another object's write stays under way, so that nothing is judged yet.
     history.extend([pod(0, Identity::Legal(1)), See(9)]);
-    history.extend([Answer(0, Fault::None), See(9)].repeat(2));
+    history.extend([ok(0), See(9)].repeat(2));
     history.extend([Hand(0, 0), See(9), Perform(0), See(9)]);
     history.extend([pod(0, Identity::None), See(9)]);
-    history.extend([Answer(0, Fault::None)].repeat(3));
+    history.extend([ok(0)].repeat(3));
     replay(&history);
 }
 
@@ -22,12 +22,6 @@ fn what_a_pod_gives_up_goes_although_its_spiffe_id_still_has_it() {
 /// garbage collector takes away.
 #[test]
 fn a_spiffe_id_of_a_pod_made_again_goes_with_the_pods_wish_for_it() {
-    let again = |name, identity| Pod {
-        name,
-        identity,
-        again: true,
-    };
-    let ok = |n| Answer(n, Fault::None);
     let refused = |n| Answer(n, Fault::Refused);
     replay(&[
         pod(2, Identity::Legal(0)),

@@ -2,20 +2,20 @@
 
 use registrar_core::testing::{CrdAction::*, CrdWorld, Fault, Identity};
 
-use crate::{calmly, cautious, play, pod, policy, replay};
+use crate::{again, calmly, cautious, ok, play, pod, policy, replay};
 
 /// The entry of a pod, which a forged status names, goes with that pod.
 #[test]
 fn a_forged_status_is_in_nobodys_way_once_the_entry_that_it_names_is_gone() {
     replay(&[
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
+        ok(0),
+        ok(0),
+        ok(0),
         pod(1, Identity::Legal(0)),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
+        ok(0),
+        ok(0),
         See(1),
-        Answer(0, Fault::None),
+        ok(0),
         pod(0, Identity::Legal(0)),
         See(2),
         pod(0, Identity::None),
@@ -34,17 +34,17 @@ fn an_entry_kept_for_a_forged_status_goes_to_one_that_asks_for_it() {
         Hand(0, 0),
         Hand(1, 0),
         Node(true),
-        Answer(0, Fault::None),
+        ok(0),
         pod(0, Identity::None),
         Hand(1, 1),
         pod(0, Identity::None),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
+        ok(0),
+        ok(0),
         Delete(5),
-        Answer(0, Fault::None),
+        ok(0),
         See(4),
-        Answer(0, Fault::None),
-        Answer(0, Fault::None),
+        ok(0),
+        ok(0),
         See(1),
         pod(0, Identity::None),
         pod(0, Identity::None),
@@ -62,7 +62,7 @@ fn an_entry_kept_for_a_forged_status_goes_to_one_that_asks_for_it() {
 #[test]
 fn a_forged_status_is_in_nobodys_way_once_the_operators_entry_is_gone() {
     let mut history = vec![Hand(0, 0), Forge(0, 0), See(4)];
-    history.extend([Answer(0, Fault::None), See(4)].repeat(12));
+    history.extend([ok(0), See(4)].repeat(12));
     history.push(Operator(false));
     replay(&history);
 }
@@ -70,7 +70,6 @@ fn a_forged_status_is_in_nobodys_way_once_the_operators_entry_is_gone() {
 /// One inherits an entry, and asks for something else while its status is forged: nothing is done about it, until it goes.
 #[test]
 fn what_one_with_a_forged_status_inherited_goes_with_it() {
-    let ok = |n| Answer(n, Fault::None);
     let none = || pod(0, Identity::None);
     let mut history = vec![
         pod(0, Identity::Legal(0)),
@@ -140,12 +139,6 @@ fn a_status_that_we_wrote_for_a_former_spec_is_not_held_against_a_spiffe_id() {
 /// status is forged.
 #[test]
 fn what_was_made_for_one_that_lives_is_no_former_ones() {
-    let ok = |n| Answer(n, Fault::None);
-    let again = |name, identity| Pod {
-        name,
-        identity,
-        again: true,
-    };
     let history = [
         pod(0, Identity::Legal(1)),
         ok(194),
