@@ -10,6 +10,7 @@ use registrar_core::{
     rules::{FormerRoot, FormerRootError},
     spiffe::SpiffeId,
     sync::{Event, Reconciler, Retirement, WhyNot},
+    testing::bound_pod,
 };
 
 const OWN: &str = "/registrar/demo/node";
@@ -22,20 +23,9 @@ fn policy() -> Policy {
 }
 
 fn pod(name: &str) -> PodSnapshot {
-    PodSnapshot {
-        namespace: "apps".into(),
-        name: name.into(),
-        uid: Uid::new(format!("uid-{name}")),
-        node_name: Some("node-1".into()),
-        service_account: Some("sa".into()),
-        hostname: None,
-        labels: Default::default(),
-        annotations: [("id".into(), name.into())].into(),
-        pod_ips: Box::new([]),
-        mirror: false,
-        terminating: false,
-        finished: false,
-    }
+    let mut pod = bound_pod("apps", name, &format!("uid-{name}"), "node-1", "sa");
+    pod.annotations.insert("id".into(), name.into());
+    pod
 }
 
 fn entry(id: &str, path: &str, parent: &str, selectors: &[&str]) -> RegisteredEntry {

@@ -10,11 +10,7 @@ use registrar_core::{
     sync::Event,
 };
 
-use crate::rig::{self, Rig, entry_of, pod};
-
-const fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
+use crate::rig::{self, Rig, entry_of, ms, pod};
 
 fn policy(writes_in_flight: usize) -> Policy {
     let mut policy = rig::policy();

@@ -11,11 +11,7 @@ use registrar_core::{
     sync::{Event, Fact},
 };
 
-use crate::rig::{self, Rig, entry_of, pod};
-
-const fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
+use crate::rig::{self, Rig, entry_of, ms, named};
 
 fn policy() -> Policy {
     let mut policy = rig::policy();
@@ -24,12 +20,6 @@ fn policy() -> Policy {
     policy.drift_interval = Duration::from_secs(3600);
     policy.pods.identity = IdentitySource::Annotation("id".into());
     policy
-}
-
-fn named(n: usize, id: &str) -> PodSnapshot {
-    let mut pod = pod(n);
-    pod.annotations.insert("id".into(), id.into());
-    pod
 }
 
 fn applied(pod: PodSnapshot) -> Event {

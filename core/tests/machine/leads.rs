@@ -3,30 +3,20 @@
 use std::time::Duration;
 
 use registrar_core::{
-    cluster::{Kind, NodeSnapshot, Object, PodSnapshot, Uid},
+    cluster::{Kind, NodeSnapshot, Object, Uid},
     entry::{EntryId, RegisteredEntry},
     policy::{FEDERATES_WITH, IdentitySource, Policy},
     ports::{Failure, FailureClass, SpireCall},
     sync::{CallId, Event, Fact, NotReady, Reconciler, Review, ReviewId},
 };
 
-use crate::rig::{self, Rig, entry_of, node, pod};
-
-const fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
+use crate::rig::{self, Rig, entry_of, ms, named, node, pod};
 
 fn policy() -> Policy {
     let mut policy = rig::policy();
     policy.writes_in_flight = 1;
     policy.pods.identity = IdentitySource::Annotation("id".into());
     policy
-}
-
-fn named(n: usize, id: &str) -> PodSnapshot {
-    let mut pod = pod(n);
-    pod.annotations.insert("id".into(), id.into());
-    pod
 }
 
 fn is_list(call: &SpireCall) -> bool {

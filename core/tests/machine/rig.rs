@@ -23,6 +23,17 @@ pub fn pod(n: usize) -> PodSnapshot {
     bound_pod("ns", &name, &uid, "node-0", "sa")
 }
 
+/// The same, with the identity that its annotation asks for.
+pub fn named(n: usize, id: &str) -> PodSnapshot {
+    let mut pod = pod(n);
+    pod.annotations.insert("id".into(), id.into());
+    pod
+}
+
+pub const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
 pub fn node() -> NodeSnapshot {
     NodeSnapshot {
         name: "node-0".into(),

@@ -8,7 +8,7 @@ use registrar_core::{
     policy::{IdentitySource, Policy},
     ports::{KubeCall, Outcome, ResourceName, SpireAnswer, SpireCall},
     sync::{CallId, Event, Reconciler},
-    testing::ModelApi,
+    testing::{ModelApi, bound_pod},
 };
 
 /// Every node's pods are all of one namespace.
@@ -37,20 +37,11 @@ pub fn node(n: usize) -> NodeSnapshot {
 }
 
 pub fn pod(n: usize, identity: &Arc<str>) -> PodSnapshot {
-    PodSnapshot {
-        namespace: format!("ns-{}", n % NODES).into(),
-        name: format!("pod-{n:06}").into(),
-        uid: Uid::new(format!("uid-{n}")),
-        node_name: Some(format!("node-{}", n % NODES).into()),
-        service_account: Some("sa".into()),
-        hostname: None,
-        labels: Default::default(),
-        annotations: [("id".into(), identity.clone())].into(),
-        pod_ips: Box::new([]),
-        mirror: false,
-        terminating: false,
-        finished: false,
-    }
+    let (namespace, node) = (format!("ns-{}", n % NODES), format!("node-{}", n % NODES));
+    let (name, uid) = (format!("pod-{n:06}"), format!("uid-{n}"));
+    let mut pod = bound_pod(&namespace, &name, &uid, &node, "sa");
+    pod.annotations.insert("id".into(), identity.clone());
+    pod
 }
 
 /// A machine, its clock, and the Kubernetes API, which only crd mode writes to.
