@@ -6,6 +6,7 @@ mod judge;
 mod mutant;
 mod tree;
 mod weave;
+mod writer;
 
 use std::{
     collections::BTreeMap,

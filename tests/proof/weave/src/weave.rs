@@ -5,18 +5,22 @@ use std::{collections::BTreeMap, ops::Range};
 use anyhow::Context;
 use syn::{spanned::Spanned, visit::Visit};
 
-use crate::mutant::{Genre, Lines, Mutant, Place};
+use crate::{
+    mutant::{Genre, Lines, Mutant, Place},
+    writer::Writer,
+};
 
 /// A mutant's number: what the tests are told to choose it. Zero is none.
 pub type Number = u32;
 
 /// A part of the text that is written anew, and how.
-struct Node {
-    range: Range<usize>,
-    kind: Kind,
+pub struct Node {
+    pub range: Range<usize>,
+    pub kind: Kind,
 }
 
-enum Kind {
+/// What is written there.
+pub enum Kind {
     /// The beginning of a function's body.
     Body(Vec<(Number, String)>),
     /// `&&` or `||`, which becomes the other one.
@@ -238,127 +242,6 @@ fn has_let(expr: &syn::Expr) -> bool {
         syn::Expr::Let(_) => true,
         syn::Expr::Binary(binary) => has_let(&binary.left) || has_let(&binary.right),
         _ => false,
-    }
-}
-
-struct Writer<'a> {
-    text: &'a str,
-    nodes: &'a [Node],
-}
-
-/// Comments tell afterwards which mutant a compiler's error is about.
-fn marked(number: Number, text: &str) -> String {
-    format!("/*<{number}*/{text}/*{number}>*/")
-}
-
-fn asked(number: Number) -> String {
-    format!("crate::is_mutated({number})")
-}
-
-impl Writer<'_> {
-    /// Writes a range of the text with these nodes in it, and perhaps others that lie outside of it.
-    fn write(&self, out: &mut String, range: Range<usize>, nodes: Range<usize>) {
-        let mut at = range.start;
-        let mut next = nodes.start;
-        while next < nodes.end {
-            let node = &self.nodes[next];
-            let inside = node.range.start >= at && node.range.end <= range.end;
-            let begun = next;
-            next += 1;
-            if !inside {
-                continue;
-            }
-            out.push_str(&self.text[at..node.range.start]);
-            while next < nodes.end
-                && !node.range.is_empty()
-                && self.nodes[next].range.start < node.range.end
-            {
-                next += 1;
-            }
-            self.node(out, node, begun + 1..next);
-            at = node.range.end;
-        }
-        out.push_str(&self.text[at..range.end]);
-    }
-
-    fn part(&self, range: &Range<usize>, nodes: &Range<usize>) -> String {
-        let mut out = String::new();
-        self.write(&mut out, range.clone(), nodes.clone());
-        out
-    }
-
-    fn node(&self, out: &mut String, node: &Node, inner: Range<usize>) {
-        match &node.kind {
-            Kind::Body(values) => {
-                for (number, value) in values {
-                    let early = format!("if {} {{ return {value}; }}", asked(*number));
-                    out.push_str(&marked(*number, &early));
-                }
-            }
-            // `a && b`, and `a || b` if that is chosen, without writing either twice.
-            Kind::Logic(number, left, right) => {
-                let (left, right) = (self.part(left, &inner), self.part(right, &inner));
-                let asked = asked(*number);
-                let whole = format!("(if ({left}) != {asked} {{ {right} }} else {{ {asked} }})");
-                out.push_str(&marked(*number, &whole));
-            }
-            Kind::Binary {
-                left,
-                operator,
-                right,
-                mutants,
-            } => {
-                let (left, right) = (self.part(left, &inner), self.part(right, &inner));
-                out.push('(');
-                for (number, other) in mutants {
-                    let asked = asked(*number);
-                    let changed = format!("if {asked} {{ ({left}) {other} ({right}) }} else ");
-                    out.push_str(&marked(*number, &changed));
-                }
-                out.push_str(&format!("{{ ({left}) {operator} ({right}) }})"));
-            }
-            Kind::Unary {
-                operator,
-                operand,
-                mutants,
-            } => {
-                let operand = self.part(operand, &inner);
-                out.push('(');
-                for (number, other) in mutants {
-                    let asked = asked(*number);
-                    let changed = format!("if {asked} {{ {other}({operand}) }} else ");
-                    out.push_str(&marked(*number, &changed));
-                }
-                out.push_str(&format!("{{ {operator}({operand}) }})"));
-            }
-            Kind::Guard {
-                arm,
-                guards,
-                has_one,
-            } => {
-                let mut terms = Vec::new();
-                if let Some(number) = arm {
-                    terms.push(marked(*number, &format!("!{}", asked(*number))));
-                }
-                if *has_one {
-                    let mut guard = self.part(&node.range, &inner);
-                    for (number, value) in guards {
-                        let term = match value.trim() {
-                            "true" => format!("({} || ({guard}))", asked(*number)),
-                            _ => format!("(!{} && ({guard}))", asked(*number)),
-                        };
-                        guard = marked(*number, &term);
-                    }
-                    terms.push(format!("({guard})"));
-                }
-                let terms = terms.join(" && ");
-                out.push_str(&if *has_one {
-                    terms
-                } else {
-                    format!(" if {terms}")
-                });
-            }
-        }
     }
 }
 
