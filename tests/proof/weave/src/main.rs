@@ -31,7 +31,8 @@ use crate::{
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let list: PathBuf = args.next().context("no list")?.into();
-    let out: PathBuf = args.next().context("no folder for what comes out")?.into();
+    // The tests run in a folder of their own, and leave there what they came by.
+    let out = std::path::absolute(args.next().context("no folder for what comes out")?)?;
     let jobs: usize = args.next().context("no number of jobs")?.parse()?;
     let tests: Vec<String> = args.collect();
     let mutants: Vec<Mutant> = serde_json::from_str(&fs::read_to_string(list)?)?;
