@@ -23,6 +23,8 @@ mod mirror;
 mod objects;
 mod observe;
 mod observed;
+mod outcome;
+mod parents;
 mod plan;
 mod preview;
 mod queue;
