@@ -105,6 +105,10 @@ impl Reconciler {
         }
         for (subject, uid) in &touched.former {
             self.mirror.belonged_to(subject, uid);
+            if resource_of(subject).is_some_and(|n| self.observed.resources.get(&n).is_some()) {
+                // It was the former one's; whether the definition was there when this one went is not known by that.
+                self.deaths.remove(subject);
+            }
         }
         for (subject, key) in touched.gone {
             self.sign_of_life(now, &subject, Some(key));

@@ -1,7 +1,8 @@
 //! The definition of SpiffeIDs: how often it is looked at, and what becomes of entries when it was away.
 
 use registrar_core::{
-    cluster::{Kind, ObjectKey},
+    cluster::{Kind, ObjectKey, SPIFFE_ID_FINALIZER},
+    ports::KubeCall,
     sync::{Event, Fact},
 };
 
@@ -65,6 +66,33 @@ fn an_old_definition_is_looked_at_every_ten_seconds_and_one_that_is_away_every_t
     sleeper.tell(gone);
     let steps = steps_in(&mut sleeper, 3600);
     assert!((3500..4000).contains(&steps), "{steps} steps an hour");
+}
+
+/// Whether the definition went first was known of the former one's end, and is not of this one's.
+#[test]
+fn one_that_was_made_unseen_under_the_name_of_one_that_went_by_itself_does_not_end_like_it() {
+    let mut sleeper = at_rest();
+    sleeper.tell(vec![Event::Leading(false)]);
+    let finalizer: std::sync::Arc<str> = SPIFFE_ID_FINALIZER.into();
+    let held = |sleeper: &mut Sleeper| {
+        let object = sleeper.api.objects.get_mut(&by_hand()).expect("there");
+        object.finalizers = [finalizer.clone()].into();
+    };
+    held(&mut sleeper);
+    sleeper.api.delete(&by_hand());
+    sleeper.show_changes();
+    sleeper.show_all();
+    sleeper.sleep(seconds(1));
+    sleeper.unanswered = |call| *call == KubeCall::ReadDefinition;
+    sleeper.api.objects.remove(&by_hand());
+    sleeper.api.put(&by_hand(), spec("by-hand"));
+    held(&mut sleeper);
+    sleeper.api.uninstall();
+    let mut events = sleeper.api.list();
+    events.push(Event::Leading(true));
+    sleeper.tell(events);
+    sleeper.sleep(seconds(30));
+    assert!(has_entry_by_hand(&sleeper), "{:#?}", sleeper.facts);
 }
 
 #[test]
