@@ -12,7 +12,7 @@ use registrar_adapters::definition::CUSTOM_RESOURCE_DEFINITION;
 use super::{
     bare::{Bare, pod_entry, pod_entry_of_crd},
     latency::{self, Latency},
-    load,
+    load::Load,
     store::Store,
 };
 use crate::{
@@ -63,6 +63,7 @@ impl Mode {
 pub struct Ground {
     pub(super) plane: ControlPlane,
     pub(super) cluster: Cluster,
+    pub(super) load: Load,
     pub(super) bare: Bare,
     pub(super) store: Store,
     pub(super) mode: Mode,
@@ -79,19 +80,34 @@ impl Ground {
     /// # Errors
     /// If something does not start.
     pub async fn start(mode: Mode, pods: usize) -> anyhow::Result<Self> {
+        // The default of SPIRE.
+        Self::with_reload(mode, pods, "5s").await
+    }
+
+    /// The same with a server that leaves its tables alone: reading them anew costs it twenty times what may be caused at
+    /// rest, more or less from one time to the next, and hides that.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub async fn still(mode: Mode, pods: usize) -> anyhow::Result<Self> {
+        Self::with_reload(mode, pods, "1h").await
+    }
+
+    async fn with_reload(mode: Mode, pods: usize, reload: &'static str) -> anyhow::Result<Self> {
         let plane = ControlPlane::start(Options {
             controller_manager: false,
-            spire_cache_reload: "5s",
+            spire_cache_reload: reload,
             ..Options::default()
         })
         .await?;
         let cluster = plane.cluster().await?;
-        load::ground(&cluster).await?;
+        let load = Load::new(&cluster, pods);
+        load.ground().await?;
         if mode == Mode::Crd {
             let ids = SpiffeIds::new(cluster.client());
             ids.install(CUSTOM_RESOURCE_DEFINITION).await?;
         }
-        let took = load::pods(&cluster, 0, pods).await?;
+        let took = load.pods(0, pods).await?;
         println!("   {pods} pods loaded in {:.1} s", took.as_secs_f64());
         let database = plane.dir().join("spire/db.sqlite3");
         Ok(Self {
@@ -100,6 +116,7 @@ impl Ground {
             database,
             plane,
             cluster,
+            load,
             mode,
             pods,
             webhook: match mode {
@@ -123,7 +140,7 @@ impl Ground {
         };
         (from..to)
             .map(|n| {
-                let (namespace, name, node) = load::place(n);
+                let (namespace, name, node) = self.load.place(n);
                 make(&namespace, &format!("bare-{name}"), &node)
             })
             .collect()
@@ -215,18 +232,26 @@ impl Ground {
     ) -> anyhow::Result<Latency> {
         let from = self.take(count);
         let range = (from, from + count);
-        let seen = latency::measure(&self.cluster, &self.database, self.mode, range, rate).await?;
+        let seen = latency::measure(
+            &self.cluster,
+            &self.load,
+            &self.database,
+            self.mode,
+            range,
+            rate,
+        )
+        .await?;
         self.forget(from, from + count).await?;
         Ok(seen)
     }
 
     /// Deletes pods of a series, and waits for their entries to go.
     pub(super) async fn forget(&self, from: usize, to: usize) -> anyhow::Result<()> {
-        load::delete(&self.cluster, from, to).await?;
+        self.load.delete(from, to).await?;
         if self.mode == Mode::Crd {
             self.collect(from, to).await?;
         }
-        self.until_left(self.pods + load::NODES).await?;
+        self.until_left(self.pods + self.load.nodes()).await?;
         if self.mode == Mode::Crd {
             self.until_collected().await?;
         }
@@ -239,11 +264,11 @@ impl Ground {
         let begun = Instant::now();
         loop {
             let mut left = 0;
-            for n in 0..load::NAMESPACES {
-                let there = ids.list(&format!("bench-{n}")).await;
+            for namespace in self.load.namespaces() {
+                let there = ids.list(&namespace).await;
                 left += there.map_err(anyhow::Error::msg)?.len();
             }
-            if left <= self.pods + load::NODES {
+            if left <= self.pods + self.load.nodes() {
                 return Ok(());
             }
             if begun.elapsed() > Duration::from_secs(300) {
@@ -259,7 +284,7 @@ impl Ground {
         let ids = &ids;
         stream::iter(from..to)
             .map(|n| async move {
-                let (namespace, name, _) = load::place(n);
+                let (namespace, name, _) = self.load.place(n);
                 ids.delete(&namespace, &name).await
             })
             .buffer_unordered(16)

@@ -15,7 +15,12 @@ use kube::{
     api::{ListParams, WatchEvent, WatchParams},
 };
 
-use super::{ground::Mode, load, numbers::Samples, store::Arrivals};
+use super::{
+    ground::Mode,
+    load::{self, Load},
+    numbers::Samples,
+    store::Arrivals,
+};
 use crate::Cluster;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -99,6 +104,7 @@ async fn both(
 /// If one of them gets no entry.
 pub async fn measure(
     cluster: &Cluster,
+    load: &Load,
     database: &Path,
     mode: Mode,
     (from, to): (usize, usize),
@@ -120,8 +126,8 @@ pub async fn measure(
     };
     let Some(rate) = rate else {
         for n in from..to {
-            let (answered, uid) = load::pod(cluster, n).await?;
-            let name = load::place(n).1;
+            let (answered, uid) = load.pod(n).await?;
+            let name = load::pod_name(n);
             let selector = mode.selector(&name, &uid);
             let (stored, delivered) = both(&name, &selector, &arrivals, &deliveries).await?;
             note(answered, stored, delivered);
@@ -132,16 +138,16 @@ pub async fn measure(
     let made: Vec<_> = (from..to)
         .map(|n| {
             let due = begun + Duration::from_secs_f64((n - from) as f64 / rate);
-            let cluster = cluster.clone();
+            let load = load.clone();
             tokio::spawn(async move {
                 tokio::time::sleep_until(due.into()).await;
-                anyhow::Ok((n, load::pod(&cluster, n).await?))
+                anyhow::Ok((n, load.pod(n).await?))
             })
         })
         .collect();
     for one in made {
         let (n, (answered, uid)) = one.await??;
-        let name = load::place(n).1;
+        let name = load::pod_name(n);
         let selector = mode.selector(&name, &uid);
         let (stored, delivered) = both(&name, &selector, &arrivals, &deliveries).await?;
         note(answered, stored, delivered);

@@ -17,6 +17,11 @@ impl Samples {
         self.add(value.as_secs_f64() * 1000.0);
     }
 
+    /// Adds those of another series.
+    pub fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.0.len()

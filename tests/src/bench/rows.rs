@@ -16,8 +16,10 @@ use crate::{Cluster, Registrar};
 
 /// Pods of a series made one after the other.
 const SERIES: usize = 200;
-/// Seconds of a series at a rate.
+/// Seconds of a series at a rate, and how many there are of the bare client and of ours, in turns: SPIRE reads its tables
+/// anew every five seconds, and which of ten seconds' calls that hits is chance.
 const RATE_SECONDS: f64 = 10.0;
+const RATE_TURNS: usize = 3;
 /// Rest before anything at rest is measured, how long it is measured for, with the registrar and without it, and how often.
 const SETTLE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(10);
@@ -46,7 +48,7 @@ impl Ground {
         self.bare.delete(&ids).await?;
         let begun = Instant::now();
         let mut registrar = self.registrar("")?;
-        let wanted = self.pods + load::NODES;
+        let wanted = self.pods + self.load.nodes();
         let done = self.until_entries(wanted, &mut registrar).await?;
         let ours = done - begun;
         // The registrar also makes the nodes' entries: per entry, both did the same work.
@@ -103,40 +105,46 @@ impl Ground {
                 met: beyond <= limit,
             });
         }
+        // Or 80 % of what the server can create one by one.
+        let capacity = 1000.0 / bare.median();
         for (what, wanted) in [
             ("at 20 pods/s, p99 beside the bare RPC", 20.0),
             ("at 200 pods/s, p99 beside the bare RPC", 200.0),
         ] {
-            // Or 80 % of what the server can create one by one.
-            let capacity = 1000.0 / bare.median();
             let rate = f64::min(wanted, capacity * 0.8);
-            let count = (rate * RATE_SECONDS) as usize;
+            self.at_rate(what, rate, report).await?;
+        }
+        Ok(())
+    }
+
+    async fn at_rate(&mut self, what: &str, rate: f64, report: &mut Report) -> anyhow::Result<()> {
+        let count = (rate * RATE_SECONDS) as usize;
+        let (mut bare, mut ours) = (Samples::default(), Samples::default());
+        for _ in 0..RATE_TURNS {
             // The bare client works while as many pods are made, so that both have the same machine left.
             let (beside, load) = tokio::join!(
                 self.bare.single(self.entries(0, count), Some(rate)),
                 load::unbound(&self.cluster, count, rate),
             );
-            let beside = beside?;
             load?;
-            let seen = self.series(count, Some(rate)).await?;
-            let (ours, limit) = (
-                seen.after_delivery.percentile(99.0),
-                beside.percentile(99.0),
-            );
-            report.add(Figure {
-                what: format!("{}{what}", self.mode.word()),
-                pods: self.pods,
-                unit: "times".into(),
-                value: ours / limit,
-                beside: format!(
-                    "{rate:.0}/s: ours p50 {:.1}, p99 {ours:.1} ms; bare p50 {:.1}, p99 {limit:.1} ms",
-                    seen.after_delivery.median(),
-                    beside.median()
-                ),
-                target: "<= 3 times".into(),
-                met: ours <= 3.0 * limit,
-            });
+            bare.append(beside?);
+            ours.append(self.series(count, Some(rate)).await?.after_delivery);
         }
+        let (seen, limit) = (ours.percentile(99.0), bare.percentile(99.0));
+        report.add(Figure {
+            what: format!("{}{what}", self.mode.word()),
+            pods: self.pods,
+            unit: "times".into(),
+            value: seen / limit,
+            beside: format!(
+                "{rate:.0}/s: ours p50 {:.1}, p99 {seen:.1} ms; bare p50 {:.1}, p99 {limit:.1} ms; {RATE_TURNS} times \
+                 {RATE_SECONDS:.0} s each in turns",
+                ours.median(),
+                bare.median()
+            ),
+            target: "<= 3 times".into(),
+            met: seen <= 3.0 * limit,
+        });
         Ok(())
     }
 

@@ -48,8 +48,8 @@ pub async fn take_over(
     let killed = Instant::now();
     let arrivals = Arrivals::watch(ground.database())?;
     let from = ground.take(1);
-    load::pod(&ground.cluster, from).await?;
-    let selector = format!("pod-name:{}", load::place(from).1);
+    ground.load.pod(from).await?;
+    let selector = format!("pod-name:{}", load::pod_name(from));
     let mut taken = None;
     let stored = loop {
         if taken.is_none() && holder().await? != first {

@@ -99,24 +99,22 @@ pub async fn storm(report: &mut Report) -> anyhow::Result<()> {
     let process = registrar.process.id().context("the registrar runs")?;
     let over = Arc::new(AtomicBool::new(false));
     let watched = tokio::spawn(most_memory(process, over.clone()));
-    let from = ground.take(STORM);
+    let (from, nodes) = (ground.take(STORM), ground.load.nodes());
     let begun = Instant::now();
     stream::iter(0..STORM)
         .map(|n| {
-            let cluster = ground.cluster.clone();
+            let load = ground.load.clone();
             let due = begun + STORM_TIME.mul_f64(n as f64 / STORM as f64);
             async move {
                 tokio::time::sleep_until(due.into()).await;
-                load::pod(&cluster, from + n).await.map(drop)
+                load.pod(from + n).await.map(drop)
             }
         })
         .buffer_unordered(64)
         .try_collect::<()>()
         .await?;
     let created = begun.elapsed();
-    ground
-        .until_entries(STORM + load::NODES, &mut registrar)
-        .await?;
+    ground.until_entries(STORM + nodes, &mut registrar).await?;
     let all = begun.elapsed();
     let order = ground.store.pods_in_order()?;
     let farthest = order
@@ -125,8 +123,8 @@ pub async fn storm(report: &mut Report) -> anyhow::Result<()> {
         .map(|(at, n)| at.abs_diff(n - from))
         .max();
     let deleted = Instant::now();
-    load::delete(&ground.cluster, from, from + STORM).await?;
-    ground.until_left(load::NODES).await?;
+    ground.load.delete(from, from + STORM).await?;
+    ground.until_left(nodes).await?;
     let gone = deleted.elapsed();
     tokio::time::sleep(Duration::from_secs(2)).await;
     over.store(true, Ordering::SeqCst);
@@ -162,10 +160,10 @@ pub async fn storm(report: &mut Report) -> anyhow::Result<()> {
         what: "storm against a slow server, entries left in the end".into(),
         pods: STORM,
         unit: "beyond the nodes'".into(),
-        value: left as f64 - load::NODES as f64,
+        value: left as f64 - nodes as f64,
         beside: format!("{} of {STORM} were there at the height", order.len()),
         target: "0".into(),
-        met: left == load::NODES && order.len() == STORM,
+        met: left == nodes && order.len() == STORM,
     });
     Ok(())
 }
@@ -208,7 +206,7 @@ pub async fn neighbour(report: &mut Report) -> anyhow::Result<()> {
         .try_collect::<()>()
         .await?;
     ground.pods += NOISY - INVALID;
-    let settled = ground.pods + load::NODES;
+    let settled = ground.pods + ground.load.nodes();
     ground.until_entries(settled, &mut registrar).await?;
     let lines = registrar.process.log().lines().count();
     let (over, changes) = (

@@ -142,16 +142,20 @@ async fn usual(
     shape: &mut Option<Shape>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let mut ground = Ground::start(mode, pods).await?;
-    let mut registrar = ground.cold_sync(shape, report).await?;
+    if ["sync", "latency", "restart"].into_iter().any(has) {
+        let mut ground = Ground::start(mode, pods).await?;
+        let registrar = ground.cold_sync(shape, report).await?;
+        if has("latency") {
+            ground.latencies(report).await?;
+        }
+        if has("restart") {
+            ground.restart(registrar, report).await?;
+        }
+    }
     if has("rest") {
+        let ground = Ground::still(mode, pods).await?;
+        let mut registrar = ground.synced().await?;
         ground.at_rest(&mut registrar, report).await?;
-    }
-    if has("latency") {
-        ground.latencies(report).await?;
-    }
-    if has("restart") {
-        ground.restart(registrar, report).await?;
     }
     Ok(())
 }
@@ -210,7 +214,7 @@ async fn main() -> anyhow::Result<()> {
             }
             if has(WEBHOOK) && run == 1 {
                 println!("== {pods} pods, webhook mode at rest");
-                let ground = Ground::start(Mode::Webhook, *pods).await?;
+                let ground = Ground::still(Mode::Webhook, *pods).await?;
                 let mut registrar = ground.swept().await?;
                 ground.at_rest(&mut registrar, &mut report).await?;
                 save(&mut report)?;
