@@ -144,7 +144,10 @@ async fn usual(
 ) -> anyhow::Result<()> {
     if ["sync", "latency", "restart"].into_iter().any(has) {
         let mut ground = Ground::start(mode, pods).await?;
-        let registrar = ground.cold_sync(shape, report).await?;
+        let registrar = match has("sync") {
+            true => ground.cold_sync(shape, report).await?,
+            false => ground.synced().await?,
+        };
         if has("latency") {
             ground.latencies(report).await?;
         }
