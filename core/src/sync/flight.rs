@@ -52,6 +52,14 @@ pub(super) enum Flight {
 }
 
 impl Flight {
+    /// How many operations it carries.
+    fn items(&self) -> usize {
+        match self {
+            Flight::Batch { items, .. } => items.len(),
+            Flight::Page { .. } | Flight::Find { .. } | Flight::Bundles { .. } => 0,
+        }
+    }
+
     fn is_patient(&self) -> bool {
         match self {
             Flight::Batch { items, .. } => items.first().is_some_and(|item| item.is_patient()),
@@ -114,6 +122,16 @@ impl Reconciler {
         }
     }
 
+    /// How many of those that cannot wait the next call takes: each slot an equal part of what is under way and what is staged.
+    /// The server does the items of a call one after the other, and while it is busy with its own tables most of that is
+    /// waiting; a few pods in one call would wait for each other while other slots are free or soon to be.
+    fn share(&self) -> usize {
+        let batches = self.flights.values().filter(|f| !f.is_patient());
+        let under_way: usize = batches.map(Flight::items).sum();
+        let staged = self.staged.len() - self.staged_patient;
+        (under_way + staged).div_ceil(self.slots.limit())
+    }
+
     /// How urgent a subject must be to be looked at now. We look no further ahead than the free slots can carry: what waits
     /// longer may have changed by then.
     pub(super) fn least_with_room(&self, least: Urgency) -> Option<Urgency> {
@@ -148,7 +166,11 @@ impl Reconciler {
                 return;
             }
             let limit = self.limit_of(!urgent);
-            let items = self.next_batch(now, limit, !urgent);
+            let most = match urgent {
+                true => self.share().min(limit),
+                false => limit,
+            };
+            let items = self.next_batch(now, most, !urgent);
             if items.is_empty() {
                 continue;
             }

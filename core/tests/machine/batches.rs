@@ -111,6 +111,31 @@ fn as_much_is_looked_at_as_the_free_slots_can_carry() {
     assert_eq!(rig.machine.status(rig.now).in_flight, 4);
 }
 
+#[test]
+fn what_comes_is_shared_out_among_all_slots_and_not_put_into_one() {
+    let mut rig = at_rest(4, 0);
+    come(&mut rig, 0..3);
+    assert_eq!(rig.sizes(), [1; 3]);
+    (0..3).for_each(|_| drop(rig.answer_after(ms(1))));
+    come(&mut rig, 10..18);
+    assert_eq!(rig.sizes(), [2; 4]);
+    // While all are busy twenty more come: whichever is free first takes its part of these and of what is under way.
+    come(&mut rig, 20..40);
+    rig.answer_after(ms(1));
+    assert_eq!(rig.sizes(), [2, 2, 2, 7]);
+    rig.answer_after(ms(1));
+    assert_eq!(rig.sizes(), [2, 2, 7, 6]);
+    rig.wait(ms(500));
+    assert_eq!(rig.server.entries().count(), 32);
+}
+
+#[test]
+fn what_can_wait_is_not_shared_out() {
+    let mut rig = at_rest(4, 50);
+    go(&mut rig, 0..10);
+    assert_eq!(rig.sizes(), [10]);
+}
+
 /// What waits for a look when so many of the pods that went were: each is two, by its name and by its UID, and no look follows
 /// the last that finds something to do.
 fn left(pods: usize, looked_at: usize) -> usize {
