@@ -116,7 +116,7 @@ fn what_comes_is_shared_out_among_all_slots_and_not_put_into_one() {
     let mut rig = at_rest(4, 0);
     come(&mut rig, 0..3);
     assert_eq!(rig.sizes(), [1; 3]);
-    (0..3).for_each(|_| drop(rig.answer_after(ms(1))));
+    sizes(&mut rig, &[ms(1); 3]);
     come(&mut rig, 10..18);
     assert_eq!(rig.sizes(), [2; 4]);
     // While all are busy twenty more come: whichever is free first takes its part of these and of what is under way.
