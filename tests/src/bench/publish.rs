@@ -89,12 +89,10 @@ pub fn publish(runs: &[PathBuf], docs: &Path) -> anyhow::Result<()> {
             "{} was not measured on a release build",
             path.display()
         );
-        if !machines.contains(&run.machine) {
-            machines.push(run.machine.clone());
-        }
+        machines.push(run.machine.clone());
         whole.extend(run);
     }
-    whole.machine = machines.join("\n\n");
+    whole.machine = each_once(&machines);
     let rows = whole.rows();
     let page = docs.join("benchmark.md");
     let text = std::fs::read_to_string(&page).with_context(|| page.display().to_string())?;
@@ -109,6 +107,26 @@ pub fn publish(runs: &[PathBuf], docs: &Path) -> anyhow::Result<()> {
     std::fs::write(docs.join("benchmark.json"), json)?;
     std::fs::write(page, text)?;
     Ok(())
+}
+
+/// Each machine once, with how long it was measured there: what stands behind the last semicolon.
+fn each_once(machines: &[String]) -> String {
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    for text in machines {
+        let text = text.trim_end_matches('.');
+        let (machine, runs) = text.rsplit_once("; ").unwrap_or((text, ""));
+        match found.iter_mut().find(|(m, _)| *m == machine) {
+            Some((_, all)) => all.push(runs),
+            None => found.push((machine, vec![runs])),
+        }
+    }
+    let lines = found
+        .iter()
+        .map(|(m, runs)| match runs.concat().is_empty() {
+            true => format!("{m}."),
+            false => format!("{m}; {}.", runs.join(", ")),
+        });
+    lines.collect::<Vec<_>>().join("\n\n")
 }
 
 /// The page with these figures in the places of the former ones.
@@ -179,6 +197,13 @@ mod tests {
         let copy = dir.join("benchmark.md");
         std::fs::copy(page, &copy).expect("the page is there");
         copy
+    }
+
+    #[test]
+    fn a_machine_is_named_once_with_all_its_runs() {
+        let runs = ["one; 2 cores; 3 runs.", "another", "one; 2 cores; 1 run."];
+        let text = each_once(&runs.map(str::to_owned));
+        assert_eq!(text, "one; 2 cores; 3 runs, 1 run.\n\nanother.");
     }
 
     #[test]
