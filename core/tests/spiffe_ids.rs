@@ -6,7 +6,10 @@ use registrar_core::{
     cluster::{Metadata, NodeSnapshot, SpiffeIdSnapshot, SpiffeIdSpec, SpiffeIdStatus, Uid},
     entry::{Entry, Selector, Selectors},
     policy::Policy,
-    rules::{Bundles, Decision, DroppedName, Note, decide_node, decide_spiffe_id, spec_of},
+    rules::{
+        Bundles, Decision, DroppedName, Note, Tuple, decide_node, decide_spiffe_id, spec_of,
+        tuple_of,
+    },
     spiffe::SpiffeId,
 };
 
@@ -146,6 +149,19 @@ fn what_cannot_be_an_entry_is_named() {
         "by parsing, not by prefix"
     );
     assert_eq!(with(&|s| s.selector = Default::default()), "EmptySelector");
+}
+
+/// Whoever asks for the same tuple asks for the same entry: it is that of the entry which the SpiffeID gets.
+#[test]
+fn the_tuple_that_a_spiffe_id_asks_for_is_that_of_its_entry_and_none_if_it_can_have_none() {
+    let wish = resource(plain());
+    let (entry, _) = registered(decide_spiffe_id(&policy(), &wish, &Bundles::default()));
+    assert_eq!(tuple_of(&policy(), &wish), Some(Tuple::wanted(&entry)));
+    let elsewhere = SpiffeIdSpec {
+        spiffe_id: "spiffe://elsewhere.org/blog".into(),
+        ..plain()
+    };
+    assert_eq!(tuple_of(&policy(), &resource(elsewhere)), None);
 }
 
 #[test]
