@@ -1,15 +1,15 @@
 //! Which writes to the Kubernetes API go first: those that someone is without an identity for want of.
 
 use registrar_core::{
-    cluster::SPIFFE_ID_FINALIZER,
+    cluster::{Object, SPIFFE_ID_FINALIZER},
     entry::RegisteredEntry,
     ports::{KubeCall, ResourceName},
-    sync::NotReady,
+    sync::{Event, NotReady},
 };
 
 use crate::{
     by_hand::spec,
-    sleeper::{Sleeper, crd, seconds},
+    sleeper::{Sleeper, crd, pod, seconds},
 };
 
 fn sleeper(unanswered: fn(&KubeCall) -> bool) -> Sleeper {
@@ -78,4 +78,14 @@ fn when_statuses_are_written_again_none_is_missing() {
         .filter(|o| o.status.entry_id.is_none());
     assert_eq!((missing.count(), sleeper.machine.not_ready()), (0, vec![]));
     assert_eq!(sleeper.machine.status(sleeper.now).busy, 0);
+}
+
+#[test]
+fn a_write_to_the_kubernetes_api_that_is_under_way_counts_as_such() {
+    let mut sleeper = Sleeper::started(crd(), 1);
+    sleeper.sleep(seconds(60));
+    assert_eq!(sleeper.machine.status(sleeper.now).in_flight, 0);
+    sleeper.unanswered = |call| matches!(call, KubeCall::Apply(_));
+    sleeper.tell(vec![Event::Applied(Object::Pod(pod(7)))]);
+    assert_eq!(sleeper.machine.status(sleeper.now).in_flight, 1);
 }
