@@ -140,3 +140,23 @@ async fn a_pod_whose_very_uid_cannot_be_read_stops_deletes_for_absence() {
     );
     only_the_deleted_one_goes(&b, &proxy).await;
 }
+
+#[tokio::test]
+async fn nothing_is_deleted_when_a_list_is_older_than_what_was_seen() {
+    let (b, proxy, _registrar, _) = behind_proxy("list-old").await;
+    // Pod `d` came by the watch: no list that the proxy remembers has it, though every one of them has `c`.
+    b.cluster
+        .pod(&PodSpec::new(b.name, "d"))
+        .await
+        .expect("pod");
+    let id = format!("/ns/{}/sa/default", b.name);
+    let with_d = ["a", "b", "c", "d"].map(|pod| (&*id, "node-1", pod));
+    let entries = b.settles(&with_d).await;
+    proxy.fault("/api/v1/pods?limit", None, Fault::Stale);
+    relist(&b, &proxy).await;
+    meets_the_fault(&proxy, 3).await;
+    stays(&b, &entries).await;
+    proxy.heal();
+    let without_c = ["a", "b", "d"].map(|pod| (&*id, "node-1", pod));
+    b.settles(&without_c).await;
+}

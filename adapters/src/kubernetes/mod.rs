@@ -10,6 +10,7 @@ pub mod control;
 pub mod definition;
 pub mod events;
 pub mod lease;
+mod newest;
 pub mod read;
 pub mod resources;
 pub mod reviews;

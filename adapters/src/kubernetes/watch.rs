@@ -1,6 +1,7 @@
 //! Lists a kind completely, then watches it from there on; and again, whenever the watch cannot be resumed.
 //!
-//! A list that fails or is cut short never ends in [`Event::RelistDone`]: what it did not show is not absent.
+//! A list that fails, is cut short, or is older than what was seen never ends in [`Event::RelistDone`]: what it did not show
+//! is not absent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::access::needs;
+use super::{access::needs, newest::Newest};
 use crate::{causes::causes, objects::decode};
 
 /// Objects in a page: what kubectl and client-go ask for.
@@ -53,6 +54,7 @@ pub async fn watch(
         wanted,
         out,
         blind: false,
+        newest: Newest::default(),
     };
     let mut pause = FIRST_PAUSE;
     let mut resume_from: Option<String> = None;
@@ -141,6 +143,7 @@ struct Watcher {
     out: mpsc::Sender<Watched>,
     /// Whether an object is there whose name or UID cannot be read.
     blind: bool,
+    newest: Newest,
 }
 
 #[derive(Deserialize)]
@@ -232,6 +235,13 @@ impl Watcher {
                 .map_err(|e| Trouble::of(&e, None))?;
             let page: List<'_> = serde_json::from_str(&body)
                 .map_err(|e| Trouble::garbled("the list cannot be read", e, None))?;
+            self.newest
+                .may_take(&page.metadata.resource_version, Instant::now())
+                .map_err(|why| Trouble::Failed {
+                    status: None,
+                    why,
+                    resume: None,
+                })?;
             for item in page.items.into_iter().flatten() {
                 let event = match decode::object(self.kind, item.get(), &self.wanted) {
                     Ok(object) => Event::Listed(object),
@@ -242,6 +252,7 @@ impl Watcher {
             }
             if page.metadata.next.is_empty() {
                 self.send(Event::RelistDone(self.kind)).await?;
+                self.newest.seen(&page.metadata.resource_version);
                 return Ok(page.metadata.resource_version);
             }
             next = page.metadata.next;
@@ -307,6 +318,7 @@ impl Watcher {
             && !bookmark.metadata.resource_version.is_empty()
         {
             *version = bookmark.metadata.resource_version;
+            self.newest.seen(version);
         }
         let decoded = decode::object(self.kind, object.get(), &self.wanted).map_err(|e| *e);
         let event = match (&*r#type, decoded) {
