@@ -90,7 +90,12 @@ impl Injector {
 
     /// Writes a line of the timeline.
     pub fn note(&mut self, what: &str) {
-        let at = self.begun.elapsed().as_secs_f64();
+        self.note_at(Instant::now(), what);
+    }
+
+    /// The same of something that was seen at `at`.
+    pub fn note_at(&mut self, at: Instant, what: &str) {
+        let at = at.duration_since(self.begun).as_secs_f64();
         // It is there to help; a full disk is no fault of what is tested.
         let _ = writeln!(self.timeline, "{at:8.1} s {what}");
     }

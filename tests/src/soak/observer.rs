@@ -30,8 +30,8 @@ pub struct Seen {
     pub longest: (Duration, String),
     /// Pods that had their entry, and lost it while they lived, though nobody meddled with it.
     pub lost: Vec<String>,
-    /// Pods that were without their entry for long, once they had it: for the timeline.
-    pub gaps: Vec<String>,
+    /// For the timeline: which pods lost their entry, or had it at last after long without, and when.
+    pub notes: Vec<(Instant, String)>,
     /// How often it looked.
     pub looks: usize,
     /// Lines of entries that a third party meddled with.
@@ -104,7 +104,7 @@ fn look(
             let since = state.without_since.take();
             if let Some(gap) = since.map(|s| s.elapsed()).filter(|gap| *gap > LONG) {
                 let told = format!("{name} has its entry after {:.1} s", gap.as_secs_f64());
-                seen.gaps.push(told);
+                seen.notes.push((now, told));
             }
         } else {
             let since = *state.without_since.get_or_insert(now);
@@ -114,6 +114,8 @@ fn look(
                 state.missed = false;
                 state.had = false;
                 if !seen.meddled.contains(line) {
+                    seen.notes
+                        .push((since, format!("{name} is without {line}")));
                     seen.lost.push(name.clone());
                 }
             }

@@ -213,8 +213,9 @@ async fn fail(
         turns += 1;
         if turns.is_multiple_of(25) {
             told.ask(injector).await;
-            let gaps = std::mem::take(&mut lock(seen).gaps);
-            gaps.iter().for_each(|gap| injector.note(gap));
+            for (at, what) in std::mem::take(&mut lock(seen).notes) {
+                injector.note_at(at, &what);
+            }
         }
         if turns.is_multiple_of(300) {
             println!("   {} s: {}", begun.elapsed().as_secs(), injector.word());
