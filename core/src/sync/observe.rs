@@ -1,10 +1,7 @@
 //! Taking in what happened, before anything is decided.
 
 use super::{
-    Event, Fact, Now, Reconciler,
-    observed::Touched,
-    queue::Urgency,
-    resources::{resource_of, subject_of},
+    Event, Fact, Now, Reconciler, observed::Touched, queue::Urgency, resources::resource_of,
 };
 use crate::{
     cluster::{Kind, Object},
@@ -36,9 +33,10 @@ impl Reconciler {
                 if kind == Kind::SpiffeId && self.policy.spiffe_ids.is_some() {
                     // It may be empty because its definition is another one than before.
                     self.kube.definition.want(self.stamp);
-                    touched
-                        .subjects
-                        .extend(self.kube.listed().iter().map(subject_of));
+                    // What was written and is not there any more was never seen: its end brings nobody back.
+                    for name in self.kube.listed() {
+                        self.observed.touch_resource(&name, &mut touched);
+                    }
                 }
                 if matches!(kind, Kind::Pod | Kind::Node) {
                     touched

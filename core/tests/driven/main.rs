@@ -11,6 +11,7 @@ mod rehearsals;
 mod resources;
 mod retirement;
 mod services;
+mod settling;
 mod sleeper;
 mod standing_still;
 mod starts;

@@ -47,6 +47,9 @@ pub struct Sleeper {
     /// What the Kubernetes API answers to every write, if it does not do it.
     pub kube_failure: Option<Failure>,
     pub kube_writes: Vec<KubeCall>,
+    pub spire_writes: Vec<SpireCall>,
+    /// Whether the watch shows what is written.
+    pub shows: bool,
     /// Writes to the Kubernetes API that are under way for ever.
     pub unanswered: fn(&KubeCall) -> bool,
     /// What the Kubernetes API makes of what it stores, in its answers and for the watch.
@@ -79,6 +82,8 @@ impl Sleeper {
             steps: 0,
             kube_failure: None,
             kube_writes: Vec::new(),
+            spire_writes: Vec::new(),
+            shows: true,
             unanswered: |_| false,
             spoil: |_, _| (),
             definition_read: Vec::new(),
@@ -187,6 +192,9 @@ impl Sleeper {
             self.answers.extend(step.answers);
             events = Vec::new();
             for (id, call) in step.calls {
+                if call.is_write() {
+                    self.spire_writes.push(call.clone());
+                }
                 events.push(Event::Replied(id, self.reply(&call)));
             }
             for (id, call) in step.kube_calls {
@@ -211,7 +219,7 @@ impl Sleeper {
                     self.definition_read.push(self.now);
                 }
                 let seen = match &reply {
-                    Ok(KubeAnswer::Written(object)) => Some(object.clone()),
+                    Ok(KubeAnswer::Written(object)) if self.shows => Some(object.clone()),
                     _ => None,
                 };
                 events.push(Event::KubeReplied(id, reply));

@@ -35,7 +35,8 @@ impl Observed {
             known.or_insert_with(|| uid.clone());
         }
         let related = self.resources.put(policy, resource);
-        self.touch_resource(&name, related, touched);
+        self.touch_resource(&name, touched);
+        touched.subjects.extend(related.iter().map(subject_of));
         if node_uid.is_some() && !self.is_node_known(&name.name) {
             // Nobody else brings the node back: neither its object nor a pod on it is there.
             touched.subjects.push(Subject::Node(name.name));
@@ -66,18 +67,13 @@ impl Observed {
         if !self.nodes.contains_key(&name.name) {
             self.forget_node(&name.name);
         }
-        self.touch_resource(name, related, touched);
+        self.touch_resource(name, touched);
+        touched.subjects.extend(related.iter().map(subject_of));
     }
 
-    /// The SpiffeID itself, those that ask for the same, and the object that it may have been made for.
-    fn touch_resource(
-        &self,
-        name: &ResourceName,
-        related: Vec<ResourceName>,
-        touched: &mut Touched,
-    ) {
+    /// The SpiffeID itself, and the object that it may have been made for.
+    pub(in crate::sync) fn touch_resource(&self, name: &ResourceName, touched: &mut Touched) {
         touched.subjects.push(subject_of(name));
-        touched.subjects.extend(related.iter().map(subject_of));
         let pod = Subject::Pod(name.namespace.clone(), name.name.clone());
         if self.pods.contains_key(&pod) {
             touched.subjects.push(pod);
