@@ -154,10 +154,15 @@ impl Reconciler {
         }
     }
 
+    /// The owners of SpiffeIDs that live, by all that is known: of other kinds nothing tells of an end.
     fn living_objects(&self) -> BTreeSet<Uid> {
         let pods = self.observed.pods().map(|(_, pod)| pod.uid.clone());
         let nodes = self.observed.nodes().map(|node| node.uid.clone());
-        pods.chain(nodes).collect()
+        let owners = self.observed.resources.iter();
+        let owners = owners.filter_map(|r| r.controller.as_ref());
+        let others = owners.filter(|c| !matches!(&*c.kind, "Pod" | "Node"));
+        let others = others.map(|c| c.uid.clone());
+        pods.chain(nodes).chain(others).collect()
     }
 
     /// What every object and SpiffeID has in the end.

@@ -1,12 +1,15 @@
 //! What a rehearsal says of a cluster with SpiffeIDs: changes of these, of entries, and who is held.
 
 use registrar_core::{
-    cluster::{Kind, NodeSnapshot, Object, Uid},
+    cluster::{
+        AppliedFields, Condition, Controller, Kind, NODE_UID_LABEL, NodeSnapshot, Object,
+        SpiffeIdSnapshot, Uid,
+    },
     entry::{EntryId, RegisteredEntry},
-    policy::MaxDeletes,
+    policy::{IdentitySource, MaxDeletes},
     ports::ResourceName,
     rules::Subject,
-    sync::{DeleteReason, Plan, ResourceChange},
+    sync::{DeleteReason, Event, Plan, ResourceChange},
 };
 
 use crate::{
@@ -256,4 +259,91 @@ fn a_change_has_a_word() {
     use ResourceChange::{Create, Delete, Update};
     let words = [Create, Update, Delete].map(ResourceChange::word);
     assert_eq!(words, ["create", "update", "delete"]);
+}
+
+/// Whom the entries of the plan are about.
+fn objects(plan: &Plan) -> Vec<(Kind, String)> {
+    let of = |p: &registrar_core::sync::Planned| (p.object.kind, p.object.name.to_string());
+    plan.entries.iter().map(of).collect()
+}
+
+#[test]
+fn pods_that_get_no_spiffe_id_are_planned_as_skipped_or_held() {
+    let mut policy = crd();
+    policy.pods.identity = IdentitySource::Annotation("id".into());
+    let mut sleeper = Sleeper::new(policy);
+    sleeper.api.put(&by_hand("pod-1"), spec("theirs"));
+    let mut asking = pod(1);
+    asking.annotations.insert("id".into(), "team/a".into());
+    feed(&mut sleeper, 1);
+    sleeper.tell(vec![Event::Applied(Object::Pod(asking))]);
+    let plan = rehearsed(sleeper);
+    let skipped: Vec<&str> = plan.skipped.iter().map(|(o, _)| &*o.name).collect();
+    assert_eq!(skipped, ["pod-0"]);
+    assert_eq!(held(&plan), [("pod-1".to_owned(), "NameTaken")]);
+    let of = [
+        (Kind::Node, "n1".to_owned()),
+        (Kind::SpiffeId, "pod-1".to_owned()),
+    ];
+    assert_eq!(objects(&plan), of);
+}
+
+#[test]
+fn a_node_that_is_gone_is_planned_as_a_node_while_pods_are_on_it() {
+    let mut sleeper = at_rest(1);
+    let name = ResourceName::new("spire", "n1");
+    sleeper
+        .api
+        .objects
+        .get_mut(&name)
+        .expect("there")
+        .controller = None;
+    sleeper.tell(Vec::new());
+    sleeper.list(Kind::Node, []);
+    sleeper.list(Kind::Pod, [Object::Pod(pod(0))]);
+    sleeper.show_all();
+    let plan = rehearsed(sleeper);
+    let nodes = objects(&plan);
+    assert!(nodes.contains(&(Kind::Node, "n1".into())), "{nodes:?}");
+    assert_eq!((changes(&plan), plan.delete.len()), (vec![], 0));
+}
+
+/// What it is about is what its owner reference says, or what we applied; labels and conditions anybody may write.
+#[test]
+fn a_spiffe_id_of_others_is_planned_as_itself_whatever_they_write_into_it() {
+    type Change = fn(&mut SpiffeIdSnapshot);
+    let writings: [Change; 4] = [
+        |o| {
+            let uid = Uid::new("d");
+            let (kind, name) = ("Deployment".into(), "d".into());
+            o.controller = Some(Controller { kind, name, uid });
+        },
+        |o| {
+            o.labels.insert(NODE_UID_LABEL.into(), "u".into());
+        },
+        |o| o.applied = Some(AppliedFields::default()),
+        |o| {
+            let theirs = Condition {
+                kind: "Approved".into(),
+                status: "False".into(),
+                observed_generation: None,
+                last_transition: None,
+                reason: "Duplicate".into(),
+                message: "by somebody".into(),
+            };
+            o.status.conditions.insert(0, theirs);
+        },
+    ];
+    for (n, write) in writings.into_iter().enumerate() {
+        let mut sleeper = at_rest(0);
+        write(sleeper.api.objects.get_mut(&by_hand("one")).expect("there"));
+        feed(&mut sleeper, 0);
+        let plan = rehearsed(sleeper);
+        let of = [
+            (Kind::Node, "n1".to_owned()),
+            (Kind::SpiffeId, "one".to_owned()),
+        ];
+        assert_eq!((objects(&plan), held(&plan)), (of.to_vec(), vec![]), "{n}");
+        assert_eq!((changes(&plan), plan.delete.len()), (vec![], 0), "{n}");
+    }
 }
