@@ -7,7 +7,7 @@ use registrar_core::{
     entry::{Entry, EntryId, RegisteredEntry, Selector, Selectors},
     policy::{IdentitySource, Policy},
     ports::{SpireAnswer, SpireCall},
-    rules::{FormerRoot, FormerRootError},
+    rules::{FormerRoot, FormerRootError, SkipReason},
     spiffe::SpiffeId,
     sync::{Event, Reconciler, Retirement, WhyNot},
     testing::bound_pod,
@@ -220,6 +220,33 @@ fn a_living_pod_without_its_own_entry_stops_everything_and_the_reason_is_told() 
             "skipped: skipped"
         ]
     );
+}
+
+/// Under our root it keeps what it had, also while it is invalid.
+#[test]
+fn a_held_pod_that_has_its_own_entry_loses_nothing() {
+    let mut held = pod("held");
+    held.annotations.insert("id".into(), "a//b".into());
+    let entries = [own(&["held"]), webhook(&["held"])].concat();
+    let retirement = retire(policy(), vec![held], entries, vec![], WEBHOOK);
+    assert_eq!(retirement.uncovered, []);
+    assert_eq!(ids(&retirement), ["w-held", "w-node"]);
+}
+
+#[test]
+fn every_reason_says_what_is_missing() {
+    for (why, says) in [
+        (WhyNot::NotRegistered, "plan -live"),
+        (WhyNot::NodeNotRegistered("node-7".into()), "node-7"),
+        (
+            WhyNot::Skipped(SkipReason::Finished),
+            "would lose its identity",
+        ),
+        (WhyNot::Held("a//b is no path".into()), "a//b is no path"),
+        (WhyNot::Unknown, "not known"),
+    ] {
+        assert!(why.to_string().contains(says), "{why}");
+    }
 }
 
 #[test]

@@ -269,3 +269,24 @@ fn the_entry_of_a_pod_that_is_seen_to_be_finished_goes_without_a_look_up() {
     assert!(!sleeper.registered(0));
     assert_eq!(sleeper.look_ups, 0);
 }
+
+/// It was expected until it was seen; that it was is not forgotten when it goes.
+#[test]
+fn a_pod_that_was_seen_after_its_review_is_not_expected_any_more() {
+    let mut policy = policy();
+    policy.pods.release_finished = true;
+    let mut sleeper = admitted(policy);
+    sleeper.tell(vec![Event::Applied(Object::Pod(pod(7)))]);
+    let finished = PodSnapshot {
+        finished: true,
+        ..pod(7)
+    };
+    sleeper.tell(vec![Event::Applied(Object::Pod(finished))]);
+    assert!(!sleeper.registered(7));
+    let key = ObjectKey::new(Kind::Pod, "apps", "pod-7");
+    sleeper.tell(vec![Event::Deleted(key, Uid::new("uid-7"))]);
+    for _ in 0..70 {
+        assert!(!sleeper.registered(7));
+        sleeper.sleep(seconds(1));
+    }
+}

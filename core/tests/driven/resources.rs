@@ -260,6 +260,7 @@ fn a_dry_run_says_what_it_would_write_and_writes_nothing() {
     let mut sleeper = Sleeper::started(policy, 2);
     sleeper.sleep(seconds(60));
     assert_eq!((sleeper.server.writes, sleeper.api.writes), (0, 0));
+    assert_eq!(sleeper.machine.status(sleeper.now).busy, 0);
     let would = |f: &&Fact| {
         matches!(
             f,

@@ -8,8 +8,8 @@ use registrar_core::{
         SpiffeIdSelector, SpiffeIdSpec, Uid,
     },
     policy::{DnsPolicy, NamespaceRules, Policy},
-    ports::{Failure, FailureClass, KubeCall, ResourceName},
-    sync::Event,
+    ports::{Failure, FailureClass, KubeCall, ResourceName, SpireCall},
+    sync::{Event, Fact},
 };
 
 use crate::sleeper::{Sleeper, crd, seconds};
@@ -32,9 +32,9 @@ fn with_theirs(policy: Policy) -> Sleeper {
     beside_theirs(Sleeper::new(policy), vec!["theirs.test".into()])
 }
 
-/// As [`with_theirs`], on this cluster, and with these names in the SpiffeID.
-fn beside_theirs(mut sleeper: Sleeper, dns_names: Vec<Arc<str>>) -> Sleeper {
-    let spec = SpiffeIdSpec {
+/// What the person asks for.
+fn spec(dns_names: Vec<Arc<str>>) -> SpiffeIdSpec {
+    SpiffeIdSpec {
         parent_id: "spiffe://example.org/nodes".into(),
         spiffe_id: "spiffe://example.org/theirs".into(),
         selector: SpiffeIdSelector {
@@ -43,8 +43,12 @@ fn beside_theirs(mut sleeper: Sleeper, dns_names: Vec<Arc<str>>) -> Sleeper {
         },
         dns_names,
         ..Default::default()
-    };
-    sleeper.api.put(&theirs(), spec);
+    }
+}
+
+/// As [`with_theirs`], on this cluster, and with these names in the SpiffeID.
+fn beside_theirs(mut sleeper: Sleeper, dns_names: Vec<Arc<str>>) -> Sleeper {
+    sleeper.api.put(&theirs(), spec(dns_names));
     about(&mut sleeper, Some("uid-1"));
     sleeper.start(2);
     sleeper.list(Kind::EndpointSlice, []);
@@ -277,4 +281,46 @@ fn an_owner_of_another_kind_or_another_name_does_not_make_it_the_pods_own() {
         );
         assert_eq!(names(&sleeper), ["theirs.test", "web.apps.svc"], "{kind}");
     }
+}
+
+#[test]
+fn an_entry_is_made_with_the_names_of_services_at_once() {
+    let mut sleeper = Sleeper::started(policy(), 2);
+    sleeper.list(Kind::EndpointSlice, []);
+    let slice = slice("apps", "web", vec![endpoint("uid-1", true)]);
+    apply(&mut sleeper, slice);
+    sleeper.api.put(&theirs(), spec(vec!["theirs.test".into()]));
+    about(&mut sleeper, Some("uid-1"));
+    sleeper.show_all();
+    sleeper.sleep(seconds(10));
+    assert_eq!(names(&sleeper), ["theirs.test", "web.apps.svc"]);
+    let updates = |c: &&SpireCall| matches!(c, SpireCall::Update { .. });
+    assert_eq!(sleeper.spire_writes.iter().find(updates), None);
+    assert_eq!(refusals(&mut sleeper), 0);
+}
+
+fn refusals(sleeper: &mut Sleeper) -> usize {
+    let refused = |f: &Fact| {
+        matches!(f, Fact::WriteRefused { failure, .. }
+            if failure.message.contains("keeps other DNS names"))
+    };
+    sleeper.facts.drain(..).filter(refused).count()
+}
+
+#[test]
+fn names_of_services_that_another_webhook_takes_away_are_told_and_written_ever_more_seldom() {
+    let mut sleeper = with_theirs(policy());
+    sleeper.spoil = |call, object| {
+        if let (KubeCall::ApplyNames { .. }, Ok(spec)) = (call, &mut object.spec) {
+            Arc::make_mut(spec).dns_names = vec!["theirs.test".into()];
+        }
+    };
+    sleeper.facts.clear();
+    apply(
+        &mut sleeper,
+        slice("apps", "web", vec![endpoint("uid-1", true)]),
+    );
+    sleeper.sleep(seconds(120));
+    let told = refusals(&mut sleeper);
+    assert!((2..20).contains(&told), "{told} times");
 }

@@ -99,7 +99,9 @@ fn deletes_that_were_held_back_go_when_their_minute_has_passed() {
         1 + 3,
         "the breaker tripped"
     );
+    sleeper.steps = 0;
     sleeper.sleep(seconds(61));
+    assert!(sleeper.steps < 20, "{} steps a minute", sleeper.steps);
     assert_eq!(sleeper.server.entries().count(), 1 + 1);
     let closed = Fact::BreakerClosed { confirmed: false };
     assert!(sleeper.facts.contains(&closed), "{:?}", sleeper.facts);
@@ -120,6 +122,27 @@ fn a_bundle_that_arrives_is_found() {
     let entries = sleeper.server.entries();
     let with = entries.filter(|e| e.federates_with.contains(&td)).count();
     assert_eq!(with, 1);
+}
+
+#[test]
+fn only_a_bundle_that_was_not_there_before_is_told_as_new() {
+    let td = |name| TrustDomain::new(name).expect("a name");
+    let mut sleeper = Sleeper::new(reconcile());
+    sleeper.server.bundles.insert(td("first.test"));
+    sleeper.start(0);
+    let mut federated = pod(7);
+    let both = "first.test,later.test".into();
+    federated.annotations.insert(FEDERATES_WITH.into(), both);
+    sleeper.tell(vec![Event::Applied(Object::Pod(federated))]);
+    sleeper.sleep(seconds(60));
+    sleeper.server.bundles.insert(td("later.test"));
+    sleeper.sleep(seconds(60));
+    let arrived = |f: &Fact| match f {
+        Fact::BundleArrived(td) => Some(td.clone()),
+        _ => None,
+    };
+    let told: Vec<TrustDomain> = sleeper.facts.iter().filter_map(arrived).collect();
+    assert_eq!(told, [td("later.test")]);
 }
 
 fn webhook(pods: usize) -> Sleeper {

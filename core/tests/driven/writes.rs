@@ -89,3 +89,48 @@ fn a_write_to_the_kubernetes_api_that_is_under_way_counts_as_such() {
     sleeper.tell(vec![Event::Applied(Object::Pod(pod(7)))]);
     assert_eq!(sleeper.machine.status(sleeper.now).in_flight, 1);
 }
+
+/// SpiffeIDs of which nothing is missing but that their statuses say so.
+fn with_statuses_to_write(sleeper: &mut Sleeper) {
+    for n in 0..100 {
+        sleeper.api.put(&by_hand(n), spec(&format!("hand/{n}")));
+        let object = sleeper.api.objects.get_mut(&by_hand(n)).expect("there");
+        object.finalizers = [SPIFFE_ID_FINALIZER.into()].into();
+    }
+}
+
+fn under_way(sleeper: &Sleeper) -> (usize, usize) {
+    let status = |call: &&KubeCall| matches!(call, KubeCall::WriteStatus { .. });
+    let statuses = sleeper.kube_writes.iter().filter(status).count();
+    (sleeper.kube_writes.len() - statuses, statuses)
+}
+
+#[test]
+fn of_sixteen_writes_two_are_kept_for_statuses_and_no_more_than_eight_are_theirs() {
+    let nothing_answered = || {
+        let mut sleeper = Sleeper::started(crd(), 0);
+        sleeper.sleep(seconds(60));
+        sleeper.kube_writes.clear();
+        sleeper.unanswered = KubeCall::is_write;
+        sleeper
+    };
+    let pods = |sleeper: &mut Sleeper| {
+        let pods = (0..100).map(|n| Event::Applied(Object::Pod(pod(n))));
+        sleeper.tell(pods.collect());
+    };
+    let statuses = |sleeper: &mut Sleeper| {
+        with_statuses_to_write(sleeper);
+        sleeper.show_all();
+    };
+    let mut sleeper = nothing_answered();
+    pods(&mut sleeper);
+    assert_eq!(under_way(&sleeper), (14, 0));
+    statuses(&mut sleeper);
+    assert_eq!(under_way(&sleeper), (14, 2));
+
+    let mut sleeper = nothing_answered();
+    statuses(&mut sleeper);
+    assert_eq!(under_way(&sleeper), (0, 8));
+    pods(&mut sleeper);
+    assert_eq!(under_way(&sleeper), (8, 8));
+}

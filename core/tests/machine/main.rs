@@ -4,6 +4,7 @@ mod batches;
 mod breaker;
 mod endpoints;
 mod failures;
+mod former;
 mod held;
 mod leads;
 mod order;
