@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use registrar_core::{
     cluster::{Kind, Metadata, Object, ObjectKey, PodSnapshot, Uid},
     entry::{Entry, EntryId, RegisteredEntry},
-    policy::Policy,
+    policy::{IdentitySource, Policy},
     ports::{Failure, FailureClass, SpireCall},
     rules::{Bundles, Decision, PodLookups, decide_pod},
     sync::{CallId, Event, LookUp, NotReady, Reconciler, Review, ReviewId},
@@ -197,6 +197,26 @@ fn reviews_that_come_together_travel_together() {
         4,
         "one call in each slot, with its part: {made:?}"
     );
+}
+
+/// Found by a fuzzer: the first of them was granted when the others had their entry, which was not what it asks for.
+#[test]
+fn a_review_that_too_many_of_its_name_push_out_fails_and_is_not_granted_with_the_others() {
+    let mut b =
+        Bench::ready(|policy| policy.pods.identity = IdentitySource::Annotation("id".into()));
+    let asking = |n: usize, id: &str| {
+        let mut pod = pod("web", &format!("u-{n}"));
+        pod.annotations.insert("id".into(), id.into());
+        Review::Created(pod)
+    };
+    let first = b.review(asking(0, "alone"));
+    let others: Vec<_> = (1..=8).map(|n| b.review(asking(n, "together"))).collect();
+    b.settle();
+    assert_eq!(
+        b.failed(first),
+        "more than 8 pods of this name are about to be"
+    );
+    assert!(others.iter().all(|id| b.answers[id].is_ok()));
 }
 
 #[test]

@@ -104,6 +104,19 @@ impl Reviews {
         }
     }
 
+    /// Fails those of the reviews that wait for this subject.
+    fn fail(&mut self, subject: &Subject, why: &Arc<str>, which: impl Fn(&Waiting) -> bool) {
+        let Some(waiting) = self.waiting.get_mut(subject) else {
+            return;
+        };
+        for failed in waiting.extract_if(.., |w| which(w)) {
+            self.answers.push((failed.id, Err(why.clone())));
+        }
+        if waiting.is_empty() {
+            self.waiting.remove(subject);
+        }
+    }
+
     pub(super) fn forget(&mut self, subject: &Subject) {
         self.signs.remove(subject);
         self.absent.remove(subject);
@@ -284,10 +297,12 @@ impl Reconciler {
         self.reviews.expiries.push_back((until, subject.clone()));
         let expected = self.reviews.expected.entry(subject.clone()).or_default();
         expected.retain(|e| e.pod.uid != pod.uid);
-        if expected.len() >= EXPECTED_AT_MOST {
-            expected.remove(0);
-        }
+        let given_up = (expected.len() >= EXPECTED_AT_MOST).then(|| expected.remove(0).pod.uid);
         expected.push(Expected { pod, until });
+        if let Some(uid) = given_up {
+            let why = format!("more than {EXPECTED_AT_MOST} pods of this name are about to be");
+            self.reviews.fail(subject, &why.into(), |w| w.uid == uid);
+        }
         self.queue.mark(subject, Urgency::Asked, now);
         // Other replicas write too: what we believe to be there is read before a review is told so.
         let believed: Vec<_> = self
