@@ -173,8 +173,8 @@ impl Injector {
                 continue;
             }
             let process = &mut replica.registrar.process;
-            // As it should: nobody can be served with half of a certificate. A kubelet starts it again, too.
-            if process.ended().is_some() && had_no_certificate(&process.log_tail()) {
+            // A kubelet starts it again, too.
+            if process.ended().is_some() && could_not_begin(&process.log_tail()) {
                 process.start_again()?;
             }
             process.must_run()?;
@@ -317,8 +317,9 @@ impl Injector {
     }
 }
 
-/// Whether the last thing that a registrar said was that its certificate is none.
-fn had_no_certificate(log: &str) -> bool {
+/// Whether the last thing that a registrar said was why it could not begin, as it should: with half of a certificate nobody
+/// can be served, and without file descriptors nothing can be read.
+fn could_not_begin(log: &str) -> bool {
     let last = log.lines().next_back().unwrap_or_default();
-    last.starts_with("unable to load server keypair")
+    last.starts_with("unable to load server keypair") || last.contains("Too many open files")
 }
