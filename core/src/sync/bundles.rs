@@ -16,7 +16,6 @@ pub(super) struct BundlePoll {
     /// Whether the server answered at least once, be it with a refusal.
     pub(super) attempted: bool,
     under_way: bool,
-    wanted: bool,
     last_at: Option<Now>,
     denied: bool,
     /// When the server last said that a bundle is missing.
@@ -24,8 +23,9 @@ pub(super) struct BundlePoll {
 }
 
 impl BundlePoll {
-    fn due_at(&self) -> Option<Now> {
-        if self.under_way || (self.attempted && !self.wanted) {
+    /// When the next list is due; `wanted` says whether anything names a trust domain.
+    fn due_at(&self, wanted: bool) -> Option<Now> {
+        if self.under_way || (self.attempted && !wanted) {
             return None;
         }
         let every = if self.denied {
@@ -37,10 +37,6 @@ impl BundlePoll {
             Some(at) if self.attempted => at + every,
             _ => Now::ZERO,
         })
-    }
-
-    pub(super) fn next_at(&self) -> Option<Now> {
-        self.due_at()
     }
 
     pub(super) fn failed(&mut self) {
@@ -61,9 +57,13 @@ impl BundlePoll {
 }
 
 impl Reconciler {
+    /// When the bundles are to be listed next.
+    pub(super) fn bundles_due_at(&self) -> Option<Now> {
+        self.bundle_poll.due_at(!self.federating.is_empty())
+    }
+
     pub(super) fn poll_bundles(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
-        self.bundle_poll.wanted = !self.federating.is_empty();
-        if self.bundle_poll.due_at().is_none_or(|at| at > now)
+        if self.bundles_due_at().is_none_or(|at| at > now)
             || !self.gate.is_open(now, self.flights.len())
         {
             return;

@@ -346,7 +346,7 @@ impl Reconciler {
             kube,
             grace.filter(|_| !self.breaker.is_empty()),
             server(self.scan.next_at()),
-            server(self.bundle_poll.next_at()),
+            server(self.bundles_due_at()),
             opens,
         ]
         .into_iter()

@@ -1,7 +1,7 @@
 //! Whoever drives the machine sleeps until it says, and nothing is late or forgotten for that; nor does it wake for nothing.
 
 use registrar_core::{
-    cluster::{Kind, Object},
+    cluster::{Kind, NodeSnapshot, Object, Uid},
     policy::{FEDERATES_WITH, MaxDeletes, Policy},
     spiffe::TrustDomain,
     sync::{Event, Fact, NotReady, Review, ReviewId},
@@ -115,6 +115,25 @@ fn a_bundle_that_arrives_is_found() {
         .annotations
         .insert(FEDERATES_WITH.into(), "later.test".into());
     sleeper.tell(vec![Event::Applied(Object::Pod(federated))]);
+    sleeper.sleep(seconds(60));
+    let td = TrustDomain::new("later.test").expect("a name");
+    sleeper.server.bundles.insert(td.clone());
+    sleeper.sleep(seconds(3));
+    let entries = sleeper.server.entries();
+    let with = entries.filter(|e| e.federates_with.contains(&td)).count();
+    assert_eq!(with, 1);
+}
+
+#[test]
+fn a_bundle_that_a_node_asks_for_is_found_when_it_arrives() {
+    let mut sleeper = Sleeper::started(reconcile(), 1);
+    let annotations = [(FEDERATES_WITH.into(), "later.test".into())].into();
+    let node = NodeSnapshot {
+        name: "n1".into(),
+        uid: Uid::new("node-uid"),
+        annotations,
+    };
+    sleeper.tell(vec![Event::Applied(Object::Node(node))]);
     sleeper.sleep(seconds(60));
     let td = TrustDomain::new("later.test").expect("a name");
     sleeper.server.bundles.insert(td.clone());
