@@ -13,7 +13,7 @@ use crate::{
     cluster::{SPIFFE_ID_FINALIZER, SpiffeIdSnapshot, Uid},
     entry::{EntryId, RegisteredEntry},
     ports::{KubeCall, ResourceName},
-    rules::{Ownership, Subject, Tuple, classify},
+    rules::{Ownership, Subject, classify},
 };
 
 /// What is known of the entry that a status names.
@@ -180,24 +180,14 @@ impl Reconciler {
             .filter(unclaimed)
             .map(|r| r.entry.id.clone())
             .collect();
-        if let Some(tuple) = self.observed.resources.tuple(name) {
-            if self.observed.resources.holder(tuple) == Some(name) {
-                let free = |id: &&EntryId| {
-                    self.mirror.get(id).is_some_and(|r| {
-                        unclaimed(&r)
-                            || r.subject != *subject && self.cannot_keep(&r.subject, &r.entry)
-                    })
-                };
-                found.extend(self.mirror.unclaimed(tuple).filter(free).cloned());
-            }
-            let named = status_entry(resource).and_then(|id| self.mirror.get(&id));
-            found.extend(
-                named
-                    .filter(unclaimed)
-                    .filter(|r| Tuple::stored(&r.entry) == *tuple)
-                    .filter(|r| !r.entry.admin && !r.entry.store_svid)
-                    .map(|r| r.entry.id.clone()),
-            );
+        let tuple = self.observed.resources.tuple(name);
+        if let Some(tuple) = tuple.filter(|t| self.observed.resources.holder(t) == Some(name)) {
+            let free = |id: &&EntryId| {
+                self.mirror.get(id).is_some_and(|r| {
+                    unclaimed(&r) || r.subject != *subject && self.cannot_keep(&r.subject, &r.entry)
+                })
+            };
+            found.extend(self.mirror.unclaimed(tuple).filter(free).cloned());
         }
         for id in found {
             self.mirror

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use registrar_core::{
     cluster::{Condition, SpiffeIdSnapshot, SpiffeIdSpec},
     ports::KubeCall,
+    sync::Fact,
 };
 
 use crate::{
@@ -167,6 +168,9 @@ fn one_that_is_refused_says_so_at_once_and_what_it_still_has() {
     assert_eq!((&*said.status, &*said.reason), ("False", "EntryRefused"));
     assert!(said.message.contains("database is locked"), "{said:?}");
     assert_eq!(object(&mut sleeper).status.entry_id, None);
+    let its_own = object(&mut sleeper).uid.clone();
+    let told = |f: &Fact| matches!(f, Fact::Refused { uid, .. } if uid.as_ref() == Some(&its_own));
+    assert!(sleeper.facts.iter().any(told), "{:#?}", sleeper.facts);
     sleeper.refused = None;
     sleeper.sleep(seconds(60));
     assert_eq!(&*says(&sleeper).status, "True");
