@@ -290,3 +290,37 @@ fn a_pod_that_was_seen_after_its_review_is_not_expected_any_more() {
         sleeper.sleep(seconds(1));
     }
 }
+
+/// The look-up is newer than a watch that lags.
+#[test]
+fn a_pod_that_a_look_up_found_gone_does_not_come_back_by_what_the_watch_tells_late() {
+    let mut sleeper = Sleeper::started(by_annotation(), 0);
+    sleeper.tell(vec![Event::Applied(Object::Pod(named("former", "a")))]);
+    sleeper.looked_up = LookUp::Absent;
+    sleeper.tell(vec![review(1, Review::Created(named("new", "b")))]);
+    assert!(has(&sleeper, "/b"));
+    sleeper.tell(vec![Event::Applied(Object::Pod(named("former", "c")))]);
+    sleeper.sleep(seconds(5));
+    assert!(has(&sleeper, "/b") && !has(&sleeper, "/c"));
+}
+
+/// What is one too many goes as soon as everything is known, not when the pod is seen, and not before.
+#[test]
+fn what_a_review_found_too_many_goes_when_all_is_listed() {
+    let mut sleeper = Sleeper::new(policy());
+    let right = entry(7, 0);
+    let mut other = right.clone();
+    other.id = EntryId::stored("one-too-many");
+    other.spiffe_id =
+        registrar_core::spiffe::SpiffeId::parse("spiffe://example.org/other").expect("an ID");
+    sleeper.server.put(right.clone());
+    sleeper.server.put(other.clone());
+    sleeper.tell(vec![Event::Leading(true), Event::Answering]);
+    sleeper.tell(vec![review(1, Review::Created(pod(7)))]);
+    assert_eq!(sleeper.answers.get(&ReviewId(1)), Some(&Ok(())));
+    assert!(sleeper.server.get(&other.id).is_some(), "not all is listed");
+    sleeper.list_all(0);
+    sleeper.sleep(seconds(1));
+    assert!(sleeper.server.get(&other.id).is_none());
+    assert!(sleeper.server.get(&right.id).is_some());
+}

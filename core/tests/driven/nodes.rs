@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use registrar_core::{
-    cluster::{Controller, Kind, NODE_UID_LABEL, Object, ObjectKey, SpiffeIdSnapshot, Uid},
+    cluster::{
+        Controller, Kind, NODE_UID_LABEL, NodeSnapshot, Object, ObjectKey, SpiffeIdSnapshot, Uid,
+    },
+    entry::RegisteredEntry,
+    policy::{NodePolicy, ParentForm},
     ports::{KubeCall, ResourceName},
     sync::Event,
 };
@@ -199,4 +203,55 @@ fn the_end_of_a_persons_spiffe_id_that_is_called_like_a_node_takes_its_entry_wit
     assert!(!there(&sleeper) && !sleeper.api.objects.contains_key(&theirs));
     let deleted = |c: &KubeCall| matches!(c, KubeCall::Delete(..));
     assert!(!sleeper.kube_writes.iter().any(deleted), "of nodes nothing");
+}
+
+/// Its new parent would not be there.
+#[test]
+fn a_pods_entry_moves_to_another_node_when_that_nodes_entry_is_there() {
+    let mut sleeper = at_rest(1);
+    sleeper.unanswered = |call| matches!(call, KubeCall::Apply(a) if &*a.name.name == "n2");
+    let second = NodeSnapshot {
+        name: "n2".into(),
+        uid: Uid::new("uid-n2"),
+        annotations: Default::default(),
+    };
+    sleeper.tell(vec![Event::Applied(Object::Node(second))]);
+    let mut moved = pod(0);
+    moved.uid = Uid::new("uid-moved");
+    moved.node_name = Some("n2".into());
+    sleeper.tell(vec![Event::Applied(Object::Pod(moved))]);
+    sleeper.sleep(seconds(60));
+    let on = |sleeper: &Sleeper, node: &str| {
+        let of_pod = |e: &&RegisteredEntry| e.selectors.iter().any(|s| s.value == "ns:apps");
+        let mut entries = sleeper.server.entries().filter(of_pod);
+        entries.all(|e| e.parent_id.path().ends_with(node))
+    };
+    assert!(on(&sleeper, "/n1"));
+    let applies = |c: &&KubeCall| matches!(c, KubeCall::Apply(a) if &*a.name.name == "n2");
+    let call = sleeper.kube_writes.iter().find(applies).expect("asked for");
+    sleeper.api.perform(&call.clone()).expect("it is made");
+    sleeper.show_changes();
+    sleeper.sleep(seconds(1));
+    assert!(on(&sleeper, "/n2"));
+}
+
+#[test]
+fn entries_under_agents_follow_a_node_that_was_made_again() {
+    let mut policy = crate::sleeper::reconcile();
+    policy.pods.parent = ParentForm::Agent;
+    policy.nodes = NodePolicy::None;
+    let mut sleeper = Sleeper::started(policy, 2);
+    let under = |sleeper: &Sleeper, uid: &str| {
+        let entries: Vec<_> = sleeper.server.entries().collect();
+        let under = |e: &&&RegisteredEntry| e.parent_id.path().ends_with(uid);
+        (entries.iter().filter(under).count(), entries.len())
+    };
+    assert_eq!(under(&sleeper, "/node-uid"), (2, 2));
+    let again = NodeSnapshot {
+        name: "n1".into(),
+        uid: Uid::new("made-again"),
+        annotations: Default::default(),
+    };
+    sleeper.tell(vec![Event::Applied(Object::Node(again))]);
+    assert_eq!(under(&sleeper, "/made-again"), (2, 2));
 }

@@ -233,3 +233,15 @@ fn names_come_in_the_order_of_the_templates_and_those_of_others_after_them_sorte
     let with_theirs = ["z-pod-1.test", "a-pod-1.test", "b.test", "y.test"];
     assert_eq!(names(&sleeper), with_theirs);
 }
+
+#[test]
+fn an_owner_that_another_webhook_writes_is_told() {
+    let mut sleeper = at_rest();
+    sleeper.spoil = |_, object| {
+        if let Some(owner) = object.controller.as_mut().filter(|c| *c.name == *"pod-7") {
+            owner.name = "another".into();
+        }
+    };
+    sleeper.tell(vec![Event::Applied(Object::Pod(pod(7)))]);
+    assert_eq!(refusals(&sleeper), 1, "{:#?}", sleeper.facts);
+}

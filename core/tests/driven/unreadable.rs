@@ -2,6 +2,7 @@
 
 use registrar_core::{
     cluster::{Kind, NodeSnapshot, Object, ObjectKey, Uid},
+    entry::RegisteredEntry,
     sync::{Event, Fact},
 };
 
@@ -32,9 +33,7 @@ fn blind(sleeper: &Sleeper) -> usize {
 fn with_orphan(events: Vec<Event>) -> Sleeper {
     let mut before = Sleeper::started(reconcile(), 8);
     before.sleep(seconds(10));
-    let of_pod = |e: &&registrar_core::entry::RegisteredEntry| {
-        e.selectors.iter().any(|s| s.value == "pod-name:pod-7")
-    };
+    let of_pod = |e: &&RegisteredEntry| e.selectors.iter().any(|s| s.value == "pod-name:pod-7");
     let orphan = before.server.entries().find(of_pod).expect("registered");
     let mut sleeper = Sleeper::started(reconcile(), 2);
     sleeper.sleep(seconds(10));
@@ -102,6 +101,25 @@ fn a_spiffe_id_that_cannot_be_read_any_more_keeps_its_entry_and_is_held() {
     sleeper.sleep(seconds(60));
     assert_eq!(held(&sleeper), 0);
     assert!(there(&sleeper));
+}
+
+/// It may ask for just this entry.
+#[test]
+fn no_entry_goes_while_there_is_a_spiffe_id_without_a_readable_name() {
+    let mut before = Sleeper::started(crd(), 8);
+    before.sleep(seconds(60));
+    let of_pod = |e: &&RegisteredEntry| e.selectors.iter().any(|s| s.value == "pod-uid:uid-7");
+    let orphan = before.server.entries().find(of_pod).expect("registered");
+    let mut sleeper = Sleeper::started(crd(), 1);
+    sleeper.sleep(seconds(60));
+    sleeper.tell(vec![garbled(Kind::SpiffeId, None, None)]);
+    sleeper.server.put(orphan.clone());
+    sleeper.sleep(seconds(900));
+    assert!(sleeper.registered(7));
+    assert_eq!(blind(&sleeper), 1);
+    sleeper.show_all();
+    sleeper.sleep(seconds(900));
+    assert!(!sleeper.registered(7));
 }
 
 #[test]

@@ -188,3 +188,21 @@ proptest! {
         prop_assert!(entries[0].1.selectors.iter().any(|s| *s.value == *name));
     }
 }
+
+#[test]
+fn a_pod_that_changes_while_it_waits_does_not_lose_its_place() {
+    let mut policy = policy();
+    policy.pods.identity = IdentitySource::Annotation("id".into());
+    policy.writes_in_flight = 1;
+    let asking = |n| crate::rig::named(n, "team/a");
+    let mut rig = Rig::new(policy);
+    rig.start([]);
+    rig.tell([Event::Paused(true)]);
+    rig.tell((0..30).map(|n| Event::Applied(Object::Pod(asking(n)))));
+    rig.tell([Event::Applied(Object::Pod(crate::rig::named(0, "team/b")))]);
+    rig.tell([Event::Paused(false)]);
+    rig.answer_all();
+    let created = rig.created();
+    assert_eq!(created.first().map(String::as_str), Some("pod-0000"));
+    assert_eq!(created.len(), 30);
+}

@@ -305,3 +305,28 @@ fn a_similar_entry_that_is_not_ours_is_left_alone_told_and_waited_for() {
         Field::ALL
     );
 }
+
+#[test]
+fn of_two_entries_the_similar_one_is_put_right_and_the_other_goes() {
+    let policy = annotated();
+    let pod = named("uid-1", "team/a");
+    let mut similar = stored(&policy, &pod);
+    similar.dns_names = Arc::new([DnsName::stored("a.test")]);
+    let mut other = stored(&policy, &named("uid-1", "team/b"));
+    other.id = EntryId::stored("comes-first");
+    let mut rig = Rig::new(policy);
+    rig.server.put(other);
+    rig.server.put(similar);
+    rig.start([pod]);
+    rig.wait(Duration::from_secs(40));
+    let wrote = written(&rig);
+    assert!(
+        wrote.contains(&"update dns_names of there-already".to_owned()),
+        "{wrote:?}"
+    );
+    let left: Vec<String> = pods_entries(&rig)
+        .iter()
+        .map(|e| e.id.to_string())
+        .collect();
+    assert_eq!(left, ["there-already"]);
+}
