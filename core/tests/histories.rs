@@ -327,6 +327,41 @@ fn an_entry_is_the_new_pods_as_soon_as_a_list_shows_that_its_update_arrived() {
     result.unwrap_or_else(|why| panic!("{why}"));
 }
 
+/// Found by a history: what was made for a pod, when that was gone and another had its name, is the former one's.
+#[test]
+fn an_entry_that_was_made_when_its_pod_was_gone_unseen_goes_although_the_next_one_is_held() {
+    let pod = |name, node| Action::Pod {
+        name,
+        node,
+        identity: Identity::Legal(0),
+        federates: None,
+        again: false,
+    };
+    let answer = Action::Answer(0, Fault::None);
+    let cut = Action::Relist {
+        pods: true,
+        cut: true,
+    };
+    let history = [
+        pod(3, Some(1)),
+        Action::Node(1),
+        pod(1, None),
+        Action::Restart,
+        answer,
+        answer,
+        Action::DeletePod(3),
+        pod(3, Some(0)),
+        answer,
+        cut,
+    ];
+    let mut policies = policies().into_iter();
+    let (_, policy) = policies
+        .find(|(name, _)| *name == "parent agent")
+        .expect("there");
+    let (_, result) = play(&policy, &history, None);
+    result.unwrap_or_else(|why| panic!("{why}"));
+}
+
 /// One step may find a review overdue and its pod not expected any more: when calls fail, nothing else may wake us between.
 #[test]
 fn a_review_that_ran_out_of_time_is_not_granted_because_its_pod_is_not_expected_any_more() {

@@ -46,6 +46,8 @@ pub struct World {
     reviews: BTreeMap<ReviewId, PodSnapshot>,
     /// Of these, those during which someone meddled: an entry may be changed between its acknowledgement and the grant.
     meddled: BTreeSet<ReviewId>,
+    /// Pods that this process was shown.
+    shown: BTreeSet<Uid>,
     /// Pods that came and went.
     ended: BTreeSet<Uid>,
     now: Duration,
@@ -64,7 +66,7 @@ pub struct World {
     made_for: BTreeMap<EntryId, Uid>,
     /// Entries that were written without a word to the machine, which has not read them since.
     untold: BTreeSet<EntryId>,
-    /// For which pod the last write of each was sent, if that pod was living then.
+    /// For which pod the last write of each was sent, if that pod was living then, and known to the machine.
     meant_for: BTreeMap<EntryId, Option<Uid>>,
     /// Whether the breaker tripped, and nobody has confirmed since.
     tripped: bool,
@@ -91,6 +93,7 @@ impl World {
             late: Vec::new(),
             reviews: BTreeMap::new(),
             meddled: BTreeSet::new(),
+            shown: BTreeSet::new(),
             ended: BTreeSet::new(),
             now: Duration::ZERO,
             uids: 0,

@@ -2,7 +2,7 @@
 
 use registrar_core::testing::{CrdAction::*, Fault, Identity};
 
-use crate::{ok, pod, replay};
+use crate::{cautious, ok, play, pod, replay};
 
 /// The node's SpiffeID loses its owner so that it may outlive the node; the last pod goes before the watch shows that.
 #[test]
@@ -206,4 +206,48 @@ fn a_nodes_entry_stays_for_the_pods_on_it_though_the_one_made_again_is_going() {
         },
         pod(0, Identity::None),
     ]);
+}
+
+/// Node and SpiffeID are gone, and two entries are left of two nodes of the name: nobody can tell on which of them the pod is.
+#[test]
+fn two_entries_of_former_nodes_stay_for_the_pods_on_them_once_all_else_went() {
+    let history = [
+        ok(0),
+        Node(true),
+        ok(1),
+        ok(0),
+        See(1),
+        ok(0),
+        Kill(true),
+        Node(false),
+        Collect,
+        Node(true),
+        ok(0),
+        pod(1, Identity::Legal(2)),
+        Operator(false),
+        See(1),
+        Node(false),
+        ok(0),
+        ok(0),
+        Relist,
+        See(1),
+        See(1),
+        ok(0),
+        ok(0),
+        ok(1),
+        ok(1),
+        See(2),
+        ok(2),
+        Kill(false),
+        ok(0),
+        ok(0),
+        Definition(false),
+        ok(0),
+        ok(1),
+    ];
+    let (_, result) = play(&cautious(), &history, None);
+    result.unwrap_or_else(|why| panic!("{why}"));
+    // They go with it.
+    let (_, result) = play(&cautious(), &[&history[..], &[DeletePod(1)]].concat(), None);
+    result.unwrap_or_else(|why| panic!("{why}"));
 }

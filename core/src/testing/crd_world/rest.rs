@@ -127,18 +127,17 @@ impl CrdWorld {
         self.was_of(entry, &object.uid) && (named && cannot || self.is_misled(object))
     }
 
-    /// The entry of a node that is gone stays while pods are on it, also where nothing is left to make a SpiffeID from; but not
-    /// two of them.
+    /// The entry of a node that is gone stays while pods are on it, also where nothing is left to make a SpiffeID from; and of
+    /// two, made for two nodes of the name, nobody is left to tell which they are on.
     fn serves_pods_left(&self, entry: &RegisteredEntry) -> bool {
-        let of_node = |e: &RegisteredEntry| {
-            e.parent_id == self.policy.server_id() && e.spiffe_id.is_under(&self.policy.root)
-        };
-        let only = self.server.entries().filter(|e| of_node(e)).count() == 1;
-        of_node(entry) && only && self.node.is_none() && !self.pods.is_empty()
+        let of_node = entry.parent_id == self.policy.server_id()
+            && entry.spiffe_id.is_under(&self.policy.root);
+        of_node && self.node.is_none() && !self.pods.is_empty()
     }
 
     fn twice(&self, stored: &BTreeMap<Tuple, Vec<&RegisteredEntry>>) -> Vec<String> {
         let several = stored.values().filter(|entries| entries.len() > 1);
+        let several = several.filter(|entries| !self.are_kept_apart(entries));
         let mut twice: Vec<String> = several.map(|entries| format!("{entries:?}")).collect();
         for pod in self.pods.values() {
             let about = format!("pod-uid:{}", pod.uid);
@@ -149,6 +148,16 @@ impl CrdWorld {
             }
         }
         twice
+    }
+
+    /// Whether each of these is what another SpiffeID keeps that cannot have what it asks for, and was that once.
+    fn are_kept_apart(&self, entries: &[&RegisteredEntry]) -> bool {
+        let keeper = |entry: &&RegisteredEntry| {
+            let mut objects = self.api.objects.values();
+            objects.find(|o| self.keeps_what_it_had(o, entry))
+        };
+        let keepers: BTreeSet<&Uid> = entries.iter().filter_map(keeper).map(|o| &o.uid).collect();
+        keepers.len() == entries.len()
     }
 
     fn wrong_objects(&self) -> Vec<String> {

@@ -116,6 +116,7 @@ impl World {
         self.processes += 1;
         self.machine = process(&self.policy, self.processes);
         self.reviews.clear();
+        self.shown.clear();
         // What was on its way arrives, or not: here it does.
         for (_, call) in std::mem::take(&mut self.under_way) {
             if call.is_write() {
@@ -126,6 +127,8 @@ impl World {
     }
 
     pub(super) fn step(&mut self, events: impl IntoIterator<Item = Event>) {
+        let events: Vec<Event> = events.into_iter().collect();
+        events.iter().for_each(|event| self.show(event));
         let step = self.machine.step(self.now, events);
         self.due = step.wake_at.is_some_and(|at| at <= self.now);
         for fact in &step.facts {

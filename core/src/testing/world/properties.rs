@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{Defect, World, ids_of, wanted_of};
 use crate::{
-    cluster::PodSnapshot,
+    cluster::{Object, PodSnapshot},
     entry::{Entry, EntryId, FieldMask, RegisteredEntry},
     policy::NodePolicy,
     ports::{SpireAnswer, SpireCall},
@@ -12,6 +12,7 @@ use crate::{
         Bundles, Decision, Ownership, PodLookups, Subject, classify, decide_node, decide_pod,
         entry_of_all_nodes, subject_of_pod,
     },
+    sync::{Event, Review},
 };
 
 /// A property of every history.
@@ -206,11 +207,25 @@ impl World {
         Ok(())
     }
 
-    /// Takes note of the pods that a call is sent for.
+    /// Takes note of the pods that this process is shown.
+    pub(super) fn show(&mut self, event: &Event) {
+        let pod = match event {
+            Event::Applied(Object::Pod(pod)) | Event::Listed(Object::Pod(pod)) => pod,
+            Event::Reviewed {
+                review: Review::Created(pod),
+                ..
+            } => pod,
+            _ => return,
+        };
+        self.shown.insert(pod.uid.clone());
+    }
+
+    /// Takes note of the pods that a call is sent for: none that the machine does not know of.
     pub(super) fn remember(&mut self, call: &SpireCall) {
         for (id, entry) in written(call) {
             let stored = RegisteredEntry::created(id.clone(), entry);
             let uid = self.pod_of(&stored).map(|(_, pod)| pod.uid.clone());
+            let uid = uid.filter(|uid| self.shown.contains(uid));
             self.meant_for.insert(id.clone(), uid);
         }
     }
