@@ -11,7 +11,7 @@ use crate::{
     cluster::{Kind, SPIFFE_ID_FINALIZER, SpiffeIdSnapshot},
     entry::{EntryId, RegisteredEntry},
     ports::ResourceName,
-    rules::{Foreign, Ownership, Subject, classify},
+    rules::{Foreign, Ownership, Subject, Tuple, classify},
 };
 
 impl Reconciler {
@@ -77,6 +77,24 @@ impl Reconciler {
             Some(name) => self.is_under_pods(&name, &record.entry),
             None => self.node_under_pods(&record.entry).is_some(),
         }
+    }
+
+    /// Whether this would take away what another SpiffeID asks for since it was staged, and does not have.
+    pub(super) fn heir_came(&self, item: &Staged) -> bool {
+        let Operation::Delete { id, .. } = &item.operation else {
+            return false;
+        };
+        let Some(tuple) = self.mirror.get(id).map(|r| Tuple::stored(&r.entry)) else {
+            return false;
+        };
+        let heir = self.observed.resources.holder(&tuple).map(subject_of);
+        heir.filter(|heir| *heir != item.subject)
+            .is_some_and(|heir| {
+                !self
+                    .mirror
+                    .of(&heir)
+                    .any(|r| Tuple::stored(&r.entry) == tuple)
+            })
     }
 
     /// The SpiffeID that a node's entry would be of, if that is not there, or going, and living pods are on the node.

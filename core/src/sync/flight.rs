@@ -204,7 +204,8 @@ impl Reconciler {
         let mut rest = std::collections::VecDeque::new();
         let mut stale = Vec::new();
         while let Some(item) = self.staged.pop_front() {
-            if self.queue.is_stale(&item.subject) || self.pods_came(&item) {
+            if self.queue.is_stale(&item.subject) || self.pods_came(&item) || self.heir_came(&item)
+            {
                 stale.push(item.subject);
                 continue;
             }

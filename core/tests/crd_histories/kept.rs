@@ -1,6 +1,9 @@
 //! What a SpiffeID keeps that is invalid, or whose wish the server refuses, and what others may have of it.
 
-use registrar_core::testing::{CrdAction::*, CrdWorld, Fault, Identity};
+use registrar_core::{
+    entry::RegisteredEntry,
+    testing::{CrdAction::*, CrdWorld, Fault, Identity},
+};
 
 use crate::{calmly, cautious, ok, play, pod, policy, replay};
 
@@ -285,4 +288,71 @@ fn one_whose_wish_was_refused_has_it_later_although_another_has_what_it_kept() {
     calmly(&mut history);
     history.push(Refuse(false));
     replay(&history);
+}
+
+/// A delete that was refused leaves again by itself, without another look at what it was staged for.
+#[test]
+fn a_delete_that_waits_to_be_tried_again_does_not_take_what_another_asks_for_by_now() {
+    let refused = |which| Answer(which, Fault::Refused);
+    replay(&[
+        ok(0),
+        Hand(1, 3),
+        ok(0),
+        ok(0),
+        Hand(2, 2),
+        Forge(20, 0),
+        ok(1),
+        Relist,
+        ok(1),
+        ok(1),
+        Relist,
+        Answer(2, Fault::ReplyLost),
+        Hand(2, 0),
+        Delete(1),
+        Kill(false),
+        Kill(false),
+        ok(0),
+        ok(0),
+        ok(0),
+        ok(0),
+        ok(0),
+        refused(0),
+        refused(0),
+        Wait(39),
+        Hand(0, 2),
+    ]);
+}
+
+/// Two that are invalid by now had the same wish, one after the other: neither knows which of the two entries the other
+/// would leave, and each keeps its own.
+#[test]
+fn what_two_invalid_spiffe_ids_had_of_the_same_kind_each_of_them_keeps() {
+    let history = [
+        Hand(0, 1),
+        Kill(true),
+        ok(0),
+        ok(0),
+        Hand(2, 2),
+        ok(0),
+        ok(0),
+        ok(0),
+        ok(0),
+        See(1),
+        pod(0, Identity::Legal(0)),
+        ok(0),
+        Hand(0, 3),
+        See(3),
+        ok(1),
+        Relist,
+        Hand(2, 1),
+        ok(1),
+        Hand(2, 3),
+        See(1),
+    ];
+    replay(&history);
+    let mut world = CrdWorld::new(policy(), None);
+    history.into_iter().for_each(|action| world.act(action));
+    world.settle().expect("comes to rest");
+    let path = |e: &RegisteredEntry| e.spiffe_id.path() == "/hand/b";
+    assert_eq!(world.entries().iter().filter(|e| path(e)).count(), 2);
 }
