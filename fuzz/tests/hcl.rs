@@ -76,6 +76,9 @@ fn what_the_original_took_and_we_refuse_is_known() {
             "a = <<E\\nx\\nE\\r\\r\\n",
             "{\"a\": null}",
             "{\"a\": 1} x",
+            // What followed a comma that is missing was lost.
+            "{\"a\": 1 \"b\": 2}",
+            "{\"a\": {\"b\": 1 \"c\": 2}, \"d\": 3}",
         ])
     );
 }

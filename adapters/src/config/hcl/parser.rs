@@ -91,6 +91,7 @@ impl NodeKind {
 pub fn parse(source: &str) -> Result<Vec<Item>, SyntaxError> {
     let mut parser = Parser::new(source)?;
     if parser.token == Token::LeftBrace {
+        parser.is_json = true;
         let open = parser.span.clone();
         parser.advance()?;
         let items = parser.items(Some(open), 1)?;
@@ -106,13 +107,20 @@ struct Parser<'a> {
     lexer: Lexer<'a>,
     token: Token,
     span: Span,
+    /// In JSON a comma is between two items, always: the original lost what followed a missing one.
+    is_json: bool,
 }
 
 impl<'a> Parser<'a> {
     fn new(source: &'a str) -> Result<Self, SyntaxError> {
         let mut lexer = Lexer::new(source);
         let (token, span) = lexer.next()?;
-        Ok(Self { lexer, token, span })
+        Ok(Self {
+            lexer,
+            token,
+            span,
+            is_json: false,
+        })
     }
 
     fn advance(&mut self) -> Result<(Token, Span), SyntaxError> {
@@ -159,8 +167,11 @@ impl<'a> Parser<'a> {
                 }
                 _ => items.push(self.item(depth)?),
             }
-            if self.token == Token::Comma && open.is_some() {
-                self.advance()?;
+            match self.token {
+                Token::Comma if open.is_some() => drop(self.advance()?),
+                Token::RightBrace | Token::End => {}
+                _ if self.is_json => return Err(self.unexpected("`,` or `}`")),
+                _ => {}
             }
         }
     }
