@@ -4,8 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use futures::{StreamExt, TryStreamExt, stream};
-use registrar_adapters::spire::pb::entry::{
-    BatchCreateEntryRequest, BatchDeleteEntryRequest, ListEntriesRequest, entry_client::EntryClient,
+use registrar_adapters::spire::pb::{
+    entry::{
+        BatchCreateEntryRequest, BatchDeleteEntryRequest, BatchUpdateEntryRequest,
+        ListEntriesRequest, entry_client::EntryClient,
+    },
+    types::EntryMask,
 };
 use tonic::transport::{Channel, Endpoint};
 
@@ -111,13 +115,53 @@ impl Bare {
         Ok(())
     }
 
+    /// Gives all entries this lifetime of certificates; how many they are.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn update_all(&self, x509_svid_ttl: i32, shape: Shape) -> anyhow::Result<usize> {
+        let mut all = Vec::new();
+        self.pages(|page| all.extend(page)).await?;
+        let batches: Vec<Vec<Entry>> = all.chunks(shape.batch).map(<[_]>::to_vec).collect();
+        stream::iter(batches)
+            .map(async |mut entries| {
+                for entry in &mut entries {
+                    entry.x509_svid_ttl = x509_svid_ttl;
+                }
+                let request = BatchUpdateEntryRequest {
+                    entries,
+                    input_mask: Some(EntryMask {
+                        x509_svid_ttl: true,
+                        ..EntryMask::default()
+                    }),
+                    output_mask: Some(EntryMask::default()),
+                };
+                let reply = self.0.clone().batch_update_entry(request).await?;
+                for result in reply.into_inner().results {
+                    let status = result.status.unwrap_or_default();
+                    ensure!(status.code == 0, "not updated: {}", status.message);
+                }
+                Ok(())
+            })
+            .buffer_unordered(shape.in_flight)
+            .try_for_each(|()| std::future::ready(Ok(())))
+            .await?;
+        Ok(all.len())
+    }
+
     /// Reads all entries in pages of 1000, with every field; how many, and how long it took.
     ///
     /// # Errors
     /// As the server says.
     pub async fn list(&self) -> anyhow::Result<(usize, Duration)> {
         let begun = Instant::now();
-        let (mut count, mut page_token) = (0, String::new());
+        let mut count = 0;
+        self.pages(|page| count += page.len()).await?;
+        Ok((count, begun.elapsed()))
+    }
+
+    async fn pages(&self, mut each: impl FnMut(Vec<Entry>)) -> anyhow::Result<()> {
+        let mut page_token = String::new();
         loop {
             let request = ListEntriesRequest {
                 page_size: 1000,
@@ -125,9 +169,9 @@ impl Bare {
                 ..ListEntriesRequest::default()
             };
             let page = self.0.clone().list_entries(request).await?.into_inner();
-            count += page.entries.len();
+            each(page.entries);
             if page.next_page_token.is_empty() {
-                return Ok((count, begun.elapsed()));
+                return Ok(());
             }
             page_token = page.next_page_token;
         }
