@@ -3,7 +3,7 @@
 use registrar_core::{
     cluster::{Kind, NodeSnapshot, Object, Uid},
     entry::RegisteredEntry,
-    ports::ResourceName,
+    ports::{ResourceName, SpireCall},
     sync::{Event, Fact},
 };
 
@@ -200,4 +200,25 @@ fn an_entry_of_ours_that_no_spiffe_id_asks_for_goes() {
     let sleeper = begun(sleeper);
     assert_eq!(ids(&sleeper, "two"), [""; 0]);
     assert_eq!(ids(&sleeper, "one").len(), 1);
+}
+
+#[test]
+fn an_entry_that_is_just_becoming_something_else_is_not_taken_for_ones_own() {
+    let mut sleeper = begun(before("one", None));
+    let entry = ids(&sleeper, "one");
+    sleeper.late = |call| matches!(call, SpireCall::Update { .. });
+    sleeper.api.put(&by_hand(), spec("two"));
+    sleeper.show_changes();
+    sleeper.facts.clear();
+    let next = ResourceName::new("apps", "next");
+    sleeper.api.put(&next, spec("one"));
+    sleeper.show_changes();
+    sleeper.answer_late();
+    sleeper.show_changes();
+    sleeper.sleep(seconds(10));
+    let adopted = |f: &&Fact| matches!(f, Fact::Adopted { .. });
+    assert_eq!(sleeper.facts.iter().find(adopted), None);
+    assert_eq!(ids(&sleeper, "two"), entry);
+    assert_eq!(ids(&sleeper, "one").len(), 1);
+    assert_eq!(status(&sleeper, &next).0, ids(&sleeper, "one").pop());
 }

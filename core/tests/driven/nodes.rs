@@ -8,7 +8,7 @@ use registrar_core::{
     },
     entry::RegisteredEntry,
     policy::{NodePolicy, ParentForm},
-    ports::{KubeCall, ResourceName},
+    ports::{KubeCall, ResourceName, SpireCall},
     sync::Event,
 };
 
@@ -254,4 +254,40 @@ fn entries_under_agents_follow_a_node_that_was_made_again() {
     };
     sleeper.tell(vec![Event::Applied(Object::Node(again))]);
     assert_eq!(under(&sleeper, "/made-again"), (2, 2));
+}
+
+/// Somebody deleted the node's SpiffeID while no pod was on the node, and the delete of its entry waits for a slot.
+#[test]
+fn a_nodes_entry_stays_for_a_pod_that_comes_before_its_delete_is_sent() {
+    for comes in [false, true] {
+        let mut policy = crd();
+        policy.writes_in_flight = 1;
+        let mut sleeper = Sleeper::started(policy, 0);
+        sleeper.sleep(seconds(60));
+        let before = sleeper
+            .server
+            .entries()
+            .next()
+            .expect("of the node")
+            .id
+            .clone();
+        sleeper.late = SpireCall::is_write;
+        let theirs = ResourceName::new("apps", "theirs");
+        sleeper.api.put(&theirs, crate::by_hand::spec("theirs"));
+        sleeper.show_changes();
+        sleeper.api.delete(&of_node());
+        sleeper.show_changes();
+        if comes {
+            sleeper.tell(vec![Event::Applied(Object::Pod(pod(7)))]);
+        }
+        sleeper.answer_late();
+        sleeper.show_changes();
+        sleeper.sleep(seconds(60));
+        let stayed = sleeper.server.get(&before).is_some();
+        assert_eq!(stayed, comes, "a pod comes: {comes}");
+        assert!(
+            has_entry(&sleeper),
+            "the node lives, and has its SpiffeID again"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use registrar_core::{
     cluster::{Kind, NodeSnapshot, Object, PodSnapshot, SpiffeIdSnapshot, Uid},
     policy::Policy,
     ports::{Failure, FailureClass, KubeAnswer, KubeCall, Outcome, SpireAnswer, SpireCall},
-    sync::{Event, Fact, LookUp, Reconciler, ReviewId},
+    sync::{CallId, Event, Fact, LookUp, Reconciler, ReviewId},
     testing::{ModelApi, ModelServer, bound_pod},
 };
 
@@ -48,6 +48,9 @@ pub struct Sleeper {
     pub kube_failure: Option<Failure>,
     pub kube_writes: Vec<KubeCall>,
     pub spire_writes: Vec<SpireCall>,
+    /// Calls to the server that are not answered before [`Sleeper::answer_late`].
+    pub late: fn(&SpireCall) -> bool,
+    waiting: Vec<(CallId, SpireCall)>,
     /// Whether the watch shows what is written.
     pub shows: bool,
     /// Writes to the Kubernetes API that are under way for ever.
@@ -83,6 +86,8 @@ impl Sleeper {
             kube_failure: None,
             kube_writes: Vec::new(),
             spire_writes: Vec::new(),
+            late: |_| false,
+            waiting: Vec::new(),
             shows: true,
             unanswered: |_| false,
             spoil: |_, _| (),
@@ -195,6 +200,10 @@ impl Sleeper {
                 if call.is_write() {
                     self.spire_writes.push(call.clone());
                 }
+                if (self.late)(&call) {
+                    self.waiting.push((id, call));
+                    continue;
+                }
                 events.push(Event::Replied(id, self.reply(&call)));
             }
             for (id, call) in step.kube_calls {
@@ -232,6 +241,15 @@ impl Sleeper {
             if events.is_empty() {
                 return;
             }
+        }
+    }
+
+    /// What waited is done and answered, and nothing is late any more.
+    pub fn answer_late(&mut self) {
+        self.late = |_| false;
+        for (id, call) in std::mem::take(&mut self.waiting) {
+            let reply = self.reply(&call);
+            self.tell(vec![Event::Replied(id, reply)]);
         }
     }
 
