@@ -125,7 +125,10 @@ impl Reconciler {
             _ if self.gets_resource(subject) => return self.look_at_object(subject, now),
             _ => {}
         }
-        if self.is_blocked(subject) || self.waits_for_all_nodes(subject) {
+        if self.is_blocked(subject)
+            || self.waits_for_all_nodes(subject)
+            || self.awaits_proof_of_life(subject, now)
+        {
             self.queue.rest(subject);
             return;
         }

@@ -5,6 +5,7 @@
 //! machine takes it for there. So a review's create and the sweep are one decision, and cannot fight.
 
 mod absence;
+mod succession;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -65,6 +66,8 @@ pub(super) struct Reviews {
     signs: Index<Subject, Sign>,
     /// Looked up, and not there.
     absent: IndexSet<Subject>,
+    /// Pods of which it must be proven that they live before anything is repaired, and when to look again.
+    suspects: Index<Subject, Now>,
     looking_up: Index<ObjectKey, IndexSet<Subject>>,
     pub(super) look_ups: Vec<ObjectKey>,
     pub(super) answers: Vec<(ReviewId, Result<(), Arc<str>>)>,

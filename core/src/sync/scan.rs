@@ -260,9 +260,10 @@ impl Reconciler {
         self.queue.mark(&subject, urgency, now);
     }
 
-    /// Tells a difference that nobody should have made. Of what a leader before us wrote, the mirror knows only what it
+    /// Tells a difference that nobody should have made, unless another replica did for the next pod of the name. Of what a leader before us wrote, the mirror knows only what it
     /// reads: until it was read since we lead, every write of that leader is a difference.
     fn drifted(&mut self, subject: &Subject, id: EntryId, drift: Drift) {
+        self.suspect_succession(subject);
         if self.leading && self.scan.fresh {
             self.facts.push(Fact::Drifted {
                 subject: subject.clone(),
@@ -301,6 +302,7 @@ impl Reconciler {
             self.lost(now, &id, Drift::Missing);
         }
         self.doubt_claims(now);
+        self.forget_suspects();
         let stamp = self.stamp;
         self.mirror.forget_deleted(stamp);
         if !self.scan.completed {

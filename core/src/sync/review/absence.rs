@@ -95,6 +95,11 @@ impl Reconciler {
     ) {
         for subject in self.reviews.looking_up.remove(key).unwrap_or_default() {
             self.unblock(now, key, &subject, found, touched);
+            if self.take_proof_of_life(now, &subject, found) {
+                let urgency = self.urgency_of(&subject);
+                self.queue.mark(&subject, urgency, now);
+                continue;
+            }
             let lives = match (found, &subject) {
                 (LookUp::There(uid), Subject::PodUid(wanted)) => uid == wanted,
                 (LookUp::There(_), _) => true,
