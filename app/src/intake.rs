@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use registrar_adapters::{admission::Asked, kubernetes};
 use registrar_core::{
     cluster::ObjectKey,
+    policy::WantedMetadata,
     sync::{Event, LookUp, ReviewId},
 };
 use tokio::{
@@ -41,6 +42,7 @@ pub struct Intake {
 /// Objects that are looked up once more.
 pub struct LookUps {
     client: Option<kubernetes::Client>,
+    wanted: Arc<WantedMetadata>,
     turns: Arc<Semaphore>,
     sender: mpsc::UnboundedSender<(ObjectKey, LookUp)>,
     found: mpsc::UnboundedReceiver<(ObjectKey, LookUp)>,
@@ -53,12 +55,13 @@ impl std::fmt::Debug for LookUps {
 }
 
 impl LookUps {
-    /// With this client; without one nothing is looked up.
-    pub fn new(client: Option<kubernetes::Client>) -> Self {
+    /// With this client, reading of them what is wanted; without one nothing is looked up.
+    pub fn new(client: Option<kubernetes::Client>, wanted: Arc<WantedMetadata>) -> Self {
         // Their number is bounded by what the machine asks for, each once.
         let (sender, found) = mpsc::unbounded_channel();
         Self {
             client,
+            wanted,
             turns: Arc::new(Semaphore::new(LOOK_UPS_AT_ONCE)),
             sender,
             found,
@@ -70,11 +73,12 @@ impl LookUps {
             return;
         };
         let (turns, sender) = (self.turns.clone(), self.sender.clone());
+        let wanted = self.wanted.clone();
         tokio::spawn(async move {
             let Ok(_turn) = turns.acquire().await else {
                 return;
             };
-            let found = kubernetes::look_up(&client, &key).await;
+            let found = kubernetes::look_up(&client, &key, &wanted).await;
             if let LookUp::Failed(why) = &found {
                 warn!(object = %key, reason = %why, "An object cannot be looked up");
             }

@@ -81,7 +81,11 @@ pub async fn run(
         None => (Heard::nothing(), EventPublisher::silent(), String::new()),
     };
     let client = sweep.map(|s| s.client);
-    let intake = front.open(&policy, metrics.clone(), LookUps::new(client));
+    let intake = front.open(
+        &policy,
+        metrics.clone(),
+        LookUps::new(client, Arc::new(policy.wanted_metadata())),
+    );
     info!(root = %policy.root, server = %common.server_address, dry_run = policy.dry_run, "Answering reviews");
     let driver = Driver {
         machine: parts::machine(policy),

@@ -7,12 +7,13 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, Client, api::PostParams};
 use registrar_core::{
-    cluster::{Kind, ObjectKey, Uid},
+    cluster::{Kind, Object, ObjectKey, Uid},
+    policy::WantedMetadata,
     sync::LookUp,
 };
 use serde::Deserialize;
 
-use crate::causes::causes;
+use crate::{causes::causes, objects::decode};
 
 /// How long the API server may take.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -56,10 +57,10 @@ pub async fn bars_from_pods(client: &Client) -> Result<Option<String>, String> {
     Ok(None)
 }
 
-/// Reads one object: is it there?
-pub async fn look_up(client: &Client, key: &ObjectKey) -> LookUp {
+/// Reads one object: is it there, and how is it?
+pub async fn look_up(client: &Client, key: &ObjectKey, wanted: &WantedMetadata) -> LookUp {
     #[derive(Deserialize)]
-    struct Object {
+    struct Named {
         metadata: Metadata,
     }
     #[derive(Deserialize)]
@@ -78,8 +79,14 @@ pub async fn look_up(client: &Client, key: &ObjectKey) -> LookUp {
         Err(error) => return failed(error.to_string()),
     };
     match tokio::time::timeout(WITHIN, client.request_text(request)).await {
-        Ok(Ok(text)) => match serde_json::from_str::<Object>(&text) {
-            Ok(object) => LookUp::There(Uid::new(object.metadata.uid)),
+        Ok(Ok(text)) => match serde_json::from_str::<Named>(&text) {
+            Ok(object) => {
+                let pod = match decode::object(key.kind, &text, wanted) {
+                    Ok(Object::Pod(pod)) => Some(Box::new(pod)),
+                    _ => None,
+                };
+                LookUp::There(Uid::new(object.metadata.uid), pod)
+            }
             Err(error) => failed(error.to_string()),
         },
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => LookUp::Absent,

@@ -127,7 +127,7 @@ impl Reconciler {
         }
         if self.is_blocked(subject)
             || self.waits_for_all_nodes(subject)
-            || self.awaits_proof_of_life(subject, now)
+            || self.awaits_proof(subject, now)
         {
             self.queue.rest(subject);
             return;

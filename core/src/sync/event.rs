@@ -44,8 +44,8 @@ pub enum Review {
 pub enum LookUp {
     /// There is none of that name.
     Absent,
-    /// There is this one.
-    There(Uid),
+    /// There is this one; a pod also as it is now, where that can be read.
+    There(Uid, Option<Box<PodSnapshot>>),
     /// It could not be read.
     Failed(Arc<str>),
 }

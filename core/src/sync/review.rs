@@ -9,6 +9,8 @@ mod succession;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use succession::Suspect;
+
 use super::{Now, Reconciler, Review, ReviewId, queue::Urgency};
 use crate::{
     cluster::{Kind, ObjectKey, PodSnapshot, Uid},
@@ -66,8 +68,8 @@ pub(super) struct Reviews {
     signs: Index<Subject, Sign>,
     /// Looked up, and not there.
     absent: IndexSet<Subject>,
-    /// Pods of which it must be proven that they live before anything is repaired, and when to look again.
-    suspects: Index<Subject, Now>,
+    /// Pods of which it must be proven that they are as we see them before anything is repaired.
+    suspects: Index<Subject, Suspect>,
     looking_up: Index<ObjectKey, IndexSet<Subject>>,
     pub(super) look_ups: Vec<ObjectKey>,
     pub(super) answers: Vec<(ReviewId, Result<(), Arc<str>>)>,

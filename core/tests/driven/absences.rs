@@ -108,7 +108,7 @@ fn a_pod_that_a_look_up_finds_keeps_its_entry_and_is_looked_up_again_a_minute_la
     by_uid.pods.selectors = [PodSelector::PodUid].into();
     for policy in [by_name, by_uid] {
         let mut sleeper = admitted(policy);
-        sleeper.looked_up = LookUp::There(Uid::new("uid-7"));
+        sleeper.looked_up = LookUp::There(Uid::new("uid-7"), None);
         sleeper.sleep(seconds(59));
         assert_eq!(sleeper.look_ups, 0);
         sleeper.sleep(seconds(5 * 60));
@@ -125,7 +125,7 @@ fn another_pod_of_its_name_does_not_keep_the_entry_of_a_uid() {
     let mut policy = policy();
     policy.pods.selectors = [PodSelector::PodUid].into();
     let mut sleeper = admitted(policy);
-    sleeper.looked_up = LookUp::There(Uid::new("another"));
+    sleeper.looked_up = LookUp::There(Uid::new("another"), None);
     sleeper.sleep(seconds(62));
     assert!(!sleeper.registered(7));
     assert_eq!(sleeper.look_ups, 1);
@@ -187,10 +187,10 @@ fn a_review_of_a_name_that_another_pod_has_is_answered_by_what_a_look_up_finds()
     // The former is gone, which the watch has yet to show.
     assert_eq!(reviewed(LookUp::Absent), (Ok(()), true, true));
     // The new one is there already.
-    let new = LookUp::There(Uid::new("new"));
+    let new = LookUp::There(Uid::new("new"), None);
     assert_eq!(reviewed(new), (Ok(()), false, true));
     // It cannot succeed: the name is taken.
-    let former = LookUp::There(Uid::new("former"));
+    let former = LookUp::There(Uid::new("former"), None);
     assert_eq!(reviewed(former), (Ok(()), false, false));
     let (answer, at_once, after) = reviewed(LookUp::Failed("forbidden".into()));
     let why = answer.expect_err("nobody knows");

@@ -17,7 +17,10 @@ fn an_orphan_stays_for_a_minute_and_is_looked_up_before_it_goes() {
     b.settle();
     let key = b.look_ups.pop().expect("it is looked up");
     // It is there after all: another minute.
-    b.step(vec![Event::LookedUp(key, LookUp::There(Uid::new("2")))]);
+    b.step(vec![Event::LookedUp(
+        key,
+        LookUp::There(Uid::new("2"), None),
+    )]);
     b.settle();
     assert!(b.has("a"));
     b.wait(61);

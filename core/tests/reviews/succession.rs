@@ -48,6 +48,10 @@ fn named(uid: &str, id: &str) -> PodSnapshot {
     pod
 }
 
+fn there(pod: PodSnapshot) -> LookUp {
+    LookUp::There(pod.uid.clone(), Some(Box::new(pod)))
+}
+
 fn wrote(b: &Bench) -> bool {
     b.made.iter().any(SpireCall::is_write)
 }
@@ -56,7 +60,9 @@ fn wrote(b: &Bench) -> bool {
 fn what_another_replica_wrote_for_the_next_pod_of_a_name_is_not_taken_back_by_a_leader_whose_watch_is_behind()
  {
     for found in [
-        LookUp::There(Uid::new("u-2")),
+        there(named("u-1", "next")),
+        LookUp::There(Uid::new("u-2"), None),
+        there(named("u-2", "next")),
         LookUp::Absent,
         LookUp::Failed("connection refused".into()),
     ] {
@@ -87,9 +93,47 @@ fn what_someone_changed_is_put_right_once_the_pod_is_proven_to_live() {
     let asked = std::mem::take(&mut b.look_ups);
     b.step(vec![Event::LookedUp(
         asked[0].clone(),
-        LookUp::There(Uid::new("u-1")),
+        there(named("u-1", "former")),
     )]);
     b.settle();
     let now = b.server.get(&entry.id).expect("there");
     assert_eq!(now.spiffe_id.path(), "/former");
+}
+
+#[test]
+fn what_a_leader_before_wrote_for_the_same_pod_is_not_taken_back_and_what_the_watch_shows_then_counts_at_once()
+ {
+    let (mut b, _) = succeeded();
+    let asked = std::mem::take(&mut b.look_ups);
+    // Its annotation changed, and it has the entry for that already; then someone changes that.
+    b.step(vec![Event::LookedUp(
+        asked[0].clone(),
+        there(named("u-1", "later")),
+    )]);
+    b.settle();
+    assert!(!wrote(&b), "{:?}", b.made);
+    b.seen(named("u-1", "later"));
+    b.settle();
+    let paths: Vec<_> = b
+        .server
+        .entries()
+        .map(|e| e.spiffe_id.path().to_owned())
+        .collect();
+    assert!(paths.contains(&"/later".to_owned()), "{paths:?}");
+    assert_eq!(b.look_ups, []);
+}
+
+#[test]
+fn a_pod_that_cannot_be_read_is_told_by_its_uid() {
+    let (mut b, entry) = succeeded();
+    let asked = std::mem::take(&mut b.look_ups);
+    b.step(vec![Event::LookedUp(
+        asked[0].clone(),
+        LookUp::There(Uid::new("u-1"), None),
+    )]);
+    b.settle();
+    assert_eq!(
+        b.server.get(&entry.id).expect("there").spiffe_id.path(),
+        "/former"
+    );
 }

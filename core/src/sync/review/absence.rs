@@ -95,14 +95,14 @@ impl Reconciler {
     ) {
         for subject in self.reviews.looking_up.remove(key).unwrap_or_default() {
             self.unblock(now, key, &subject, found, touched);
-            if self.take_proof_of_life(now, &subject, found) {
+            if self.take_proof(now, &subject, found) {
                 let urgency = self.urgency_of(&subject);
                 self.queue.mark(&subject, urgency, now);
                 continue;
             }
             let lives = match (found, &subject) {
-                (LookUp::There(uid), Subject::PodUid(wanted)) => uid == wanted,
-                (LookUp::There(_), _) => true,
+                (LookUp::There(uid, _), Subject::PodUid(wanted)) => uid == wanted,
+                (LookUp::There(..), _) => true,
                 (LookUp::Absent | LookUp::Failed(_), _) => false,
             };
             match found {
@@ -142,11 +142,11 @@ impl Reconciler {
                     self.expect(now, subject, pod);
                     continue;
                 }
-                LookUp::There(uid) if *uid == pod.uid => {
+                LookUp::There(uid, _) if *uid == pod.uid => {
                     self.expect(now, subject, pod);
                     continue;
                 }
-                LookUp::There(_) => Ok(()),
+                LookUp::There(..) => Ok(()),
                 LookUp::Failed(why) => Err(format!("pod {key} cannot be looked up: {why}").into()),
             };
             self.reviews.answers.push((id, answer));

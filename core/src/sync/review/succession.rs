@@ -1,12 +1,22 @@
-//! Entries that changed without us, of pods that we see. Another replica may have written them for the next pod of the name,
-//! reviewed there, while our watch is behind: repaired, they would hand a former pod's identity to the new one. So the pod is
-//! looked up first.
+//! Entries that changed without us, of pods that we see. Another replica may have written them for what our watch is yet to
+//! show: the next pod of the name, reviewed there, or a change of this one. Put right, they would go back to what was. So the
+//! pod is looked up first.
 
 use super::{LOOK_UP_AGAIN, key_of};
 use crate::{
+    cluster::PodSnapshot,
     rules::Subject,
     sync::{LookUp, Now, Reconciler},
 };
+
+/// A pod that may not be as we see it.
+#[derive(Debug, Default)]
+pub(super) struct Suspect {
+    /// When to look again.
+    again_at: Now,
+    /// As it was found, which was not as we saw it.
+    found: Option<Box<PodSnapshot>>,
+}
 
 impl Reconciler {
     /// An entry of this subject is not as we knew it.
@@ -18,44 +28,54 @@ impl Reconciler {
         }
     }
 
-    /// Whether it is yet to be proven that the pod that we see is still the one that lives; asks for the proof.
-    pub(in crate::sync) fn awaits_proof_of_life(&mut self, subject: &Subject, now: Now) -> bool {
-        let Some(again_at) = self.reviews.suspects.get(subject).copied() else {
+    /// Whether it is yet to be proven that the pod is as we see it; asks for the proof.
+    pub(in crate::sync) fn awaits_proof(&mut self, subject: &Subject, now: Now) -> bool {
+        let Some(suspect) = self.reviews.suspects.get(subject) else {
             return false;
         };
         if self.reviews.waits_for(subject) {
             return false;
         }
-        let Some(key) = self.observed.pod(subject).map(key_of) else {
+        let seen = self.observed.pod(subject);
+        let Some(seen) = seen.filter(|pod| suspect.found.as_deref() != Some(*pod)) else {
             self.reviews.suspects.remove(subject);
             return false;
         };
-        if now < again_at {
-            self.queue.sleep_until(subject, now, again_at);
+        if now < suspect.again_at {
+            self.queue.sleep_until(subject, now, suspect.again_at);
         } else {
-            self.reviews.look_up(key, subject);
+            self.reviews.look_up(key_of(seen), subject);
         }
         true
     }
 
     /// Takes what a look-up found for the proof, if one is awaited. Where it is none, the watch will tell what happened.
-    pub(in crate::sync) fn take_proof_of_life(
+    pub(in crate::sync) fn take_proof(
         &mut self,
         now: Now,
         subject: &Subject,
         found: &LookUp,
     ) -> bool {
-        let Some(again_at) = self.reviews.suspects.get_mut(subject) else {
+        let Some(suspect) = self.reviews.suspects.get_mut(subject) else {
             return false;
         };
         let Some(seen) = self.observed.pod(subject) else {
             return false;
         };
-        if matches!(found, LookUp::There(uid) if *uid == seen.uid) {
+        let proven = match found {
+            LookUp::There(_, Some(pod)) => **pod == *seen,
+            LookUp::There(uid, None) => *uid == seen.uid,
+            LookUp::Absent | LookUp::Failed(_) => false,
+        };
+        if proven {
             self.reviews.suspects.remove(subject);
-        } else {
-            *again_at = now + LOOK_UP_AGAIN;
+            return true;
         }
+        suspect.again_at = now + LOOK_UP_AGAIN;
+        suspect.found = match found {
+            LookUp::There(_, pod) => pod.clone(),
+            _ => None,
+        };
         true
     }
 

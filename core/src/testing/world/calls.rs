@@ -149,7 +149,9 @@ impl World {
         }
         for key in step.look_ups {
             let found = self.pods.values().find(|p| p.name == key.name);
-            let found = found.map_or(LookUp::Absent, |p| LookUp::There(p.uid.clone()));
+            let found = found.map_or(LookUp::Absent, |p| {
+                LookUp::There(p.uid.clone(), Some(Box::new(p.clone())))
+            });
             self.seen.count("look-up");
             self.step([Event::LookedUp(key, found)]);
         }
