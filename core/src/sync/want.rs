@@ -82,7 +82,7 @@ impl Reconciler {
     }
 
     /// The pod as the watch shows it, else as the latest review announced it.
-    fn seen_or_expected(&self, subject: &Subject) -> Option<&PodSnapshot> {
+    pub(super) fn seen_or_expected(&self, subject: &Subject) -> Option<&PodSnapshot> {
         let seen = self.observed.pod(subject);
         seen.or_else(|| self.reviews.expected(subject).next())
     }

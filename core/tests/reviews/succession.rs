@@ -137,3 +137,41 @@ fn a_pod_that_cannot_be_read_is_told_by_its_uid() {
         "/former"
     );
 }
+
+/// It was granted, and then another webhook refused it, say; the next one of the name was reviewed by another replica.
+#[test]
+fn a_pod_that_is_expected_and_never_came_takes_nothing_back_from_the_next_one_of_its_name() {
+    let mut b =
+        Bench::ready(|policy| policy.pods.identity = IdentitySource::Annotation("id".into()));
+    let granted = b.review(Review::Created(named("u-1", "former")));
+    b.settle();
+    assert_eq!(b.answers[&granted], Ok(()));
+    let made = b.server.entries().find(|e| e.spiffe_id.path() == "/former");
+    let mut entry = made.cloned().expect("made");
+    entry.spiffe_id = b.entry(&named("u-2", "next")).spiffe_id.clone();
+    b.server.put(entry.clone());
+    b.made.clear();
+    b.step(vec![Event::Leading(false)]);
+    b.step(vec![Event::Leading(true)]);
+    b.settle();
+    for found in [LookUp::Absent, there(named("u-2", "next"))] {
+        let asked = std::mem::take(&mut b.look_ups);
+        assert_eq!(asked.len(), 1, "{found:?}");
+        b.step(vec![Event::LookedUp(asked[0].clone(), found.clone())]);
+        b.settle();
+        assert!(!wrote(&b), "{found:?}: {:?}", b.made);
+        b.wait(6);
+        b.settle();
+    }
+    // Had it come, it would be told by its UID.
+    b.look_ups.clear();
+    let mut came = named("u-1", "former");
+    came.node_name = Some("node-1".into());
+    let key = ObjectKey::new(Kind::Pod, "apps", "web");
+    b.step(vec![Event::LookedUp(key, there(came))]);
+    b.settle();
+    assert_eq!(
+        b.server.get(&entry.id).expect("there").spiffe_id.path(),
+        "/former"
+    );
+}

@@ -1,6 +1,6 @@
-//! Entries that changed without us, of pods that we see. Another replica may have written them for what our watch is yet to
-//! show: the next pod of the name, reviewed there, or a change of this one. Put right, they would go back to what was. So the
-//! pod is looked up first.
+//! Entries that changed without us, of pods that we see or expect. Another replica may have written them for what our watch is
+//! yet to show: the next pod of the name, reviewed there, or a change of this one; and a pod that we expect need not have come
+//! to be. Put right, they would go back to what was. So the pod is looked up first.
 
 use super::{LOOK_UP_AGAIN, key_of};
 use crate::{
@@ -23,7 +23,7 @@ impl Reconciler {
     pub(in crate::sync) fn suspect_succession(&mut self, subject: &Subject) {
         // An entry that names its pod's UID is no other pod's.
         let by_name = matches!(subject, Subject::Pod(..));
-        if self.keeps_orphans() && by_name && self.observed.pod(subject).is_some() {
+        if self.keeps_orphans() && by_name && self.seen_or_expected(subject).is_some() {
             self.reviews.suspects.entry(subject.clone()).or_default();
         }
     }
@@ -36,7 +36,7 @@ impl Reconciler {
         if self.reviews.waits_for(subject) {
             return false;
         }
-        let seen = self.observed.pod(subject);
+        let seen = self.seen_or_expected(subject);
         let Some(seen) = seen.filter(|pod| suspect.found.as_deref() != Some(*pod)) else {
             self.reviews.suspects.remove(subject);
             return false;
@@ -56,21 +56,23 @@ impl Reconciler {
         subject: &Subject,
         found: &LookUp,
     ) -> bool {
-        let Some(suspect) = self.reviews.suspects.get_mut(subject) else {
+        if !self.reviews.suspects.contains_key(subject) {
             return false;
-        };
-        let Some(seen) = self.observed.pod(subject) else {
+        }
+        let Some(seen) = self.seen_or_expected(subject) else {
             return false;
         };
         let proven = match found {
-            LookUp::There(_, Some(pod)) => **pod == *seen,
-            LookUp::There(uid, None) => *uid == seen.uid,
+            LookUp::There(_, Some(pod)) if self.observed.pod(subject).is_some() => **pod == *seen,
+            // What was reviewed is completed before it is stored: it is told by its UID.
+            LookUp::There(uid, _) => *uid == seen.uid,
             LookUp::Absent | LookUp::Failed(_) => false,
         };
         if proven {
             self.reviews.suspects.remove(subject);
             return true;
         }
+        let suspect = self.reviews.suspects.entry(subject.clone()).or_default();
         suspect.again_at = now + LOOK_UP_AGAIN;
         suspect.found = match found {
             LookUp::There(_, pod) => pod.clone(),
@@ -81,9 +83,8 @@ impl Reconciler {
 
     /// Of pods that are gone there is nothing to prove.
     pub(in crate::sync) fn forget_suspects(&mut self) {
-        let observed = &self.observed;
-        self.reviews
-            .suspects
-            .retain(|subject, _| observed.pod(subject).is_some());
+        let (observed, expected) = (&self.observed, &self.reviews.expected);
+        let is_there = |s: &Subject| observed.pod(s).is_some() || expected.contains_key(s);
+        self.reviews.suspects.retain(|subject, _| is_there(subject));
     }
 }
