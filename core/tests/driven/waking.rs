@@ -107,6 +107,17 @@ fn deletes_that_were_held_back_go_when_their_minute_has_passed() {
     assert!(sleeper.facts.contains(&closed), "{:?}", sleeper.facts);
 }
 
+/// The bundle of `later.test` arrives; the one entry that asks for it has it soon.
+fn finds_the_bundle(sleeper: &mut Sleeper) {
+    sleeper.sleep(seconds(60));
+    let td = TrustDomain::new("later.test").expect("a name");
+    sleeper.server.bundles.insert(td.clone());
+    sleeper.sleep(seconds(3));
+    let entries = sleeper.server.entries();
+    let with = entries.filter(|e| e.federates_with.contains(&td)).count();
+    assert_eq!(with, 1);
+}
+
 #[test]
 fn a_bundle_that_arrives_is_found() {
     let mut sleeper = Sleeper::started(reconcile(), 1);
@@ -115,13 +126,7 @@ fn a_bundle_that_arrives_is_found() {
         .annotations
         .insert(FEDERATES_WITH.into(), "later.test".into());
     sleeper.tell(vec![Event::Applied(Object::Pod(federated))]);
-    sleeper.sleep(seconds(60));
-    let td = TrustDomain::new("later.test").expect("a name");
-    sleeper.server.bundles.insert(td.clone());
-    sleeper.sleep(seconds(3));
-    let entries = sleeper.server.entries();
-    let with = entries.filter(|e| e.federates_with.contains(&td)).count();
-    assert_eq!(with, 1);
+    finds_the_bundle(&mut sleeper);
 }
 
 #[test]
@@ -134,13 +139,7 @@ fn a_bundle_that_a_node_asks_for_is_found_when_it_arrives() {
         annotations,
     };
     sleeper.tell(vec![Event::Applied(Object::Node(node))]);
-    sleeper.sleep(seconds(60));
-    let td = TrustDomain::new("later.test").expect("a name");
-    sleeper.server.bundles.insert(td.clone());
-    sleeper.sleep(seconds(3));
-    let entries = sleeper.server.entries();
-    let with = entries.filter(|e| e.federates_with.contains(&td)).count();
-    assert_eq!(with, 1);
+    finds_the_bundle(&mut sleeper);
 }
 
 #[test]

@@ -39,17 +39,21 @@ fn an_orphan_stays_for_a_minute_and_is_looked_up_before_it_goes() {
     assert!(!b.has("a"));
 }
 
-#[test]
-fn orphans_of_before_the_start_go_within_seconds_and_younger_ones_after_their_minute() {
-    let mut b = Bench::new(|_| {});
-    for (name, age) in [("old", 100), ("former", 10), ("new", -1)] {
-        let entry = b.entry(&pod(name, "x"));
-        let mut stored = RegisteredEntry::created(EntryId::stored(name), &entry);
-        stored.created_at = 1_000_000 - age;
-        b.server.put(stored);
-    }
+/// When the process starts, in Unix seconds.
+const START: i64 = 1_000_000;
+
+/// The server has an entry for a pod of this name that was made so many seconds before the start.
+fn has_of_before(b: &mut Bench, name: &str, age: i64) {
+    let entry = b.entry(&pod(name, "x"));
+    let mut stored = RegisteredEntry::created(EntryId::stored(name), &entry);
+    stored.created_at = START - age;
+    b.server.put(stored);
+}
+
+/// It leads, and there are no pods.
+fn starts(b: &mut Bench) {
     b.step(vec![
-        Event::UnixTime(1_000_000),
+        Event::UnixTime(START),
         Event::Leading(true),
         Event::Answering,
     ]);
@@ -57,6 +61,15 @@ fn orphans_of_before_the_start_go_within_seconds_and_younger_ones_after_their_mi
         Event::RelistBegan(Kind::Pod),
         Event::RelistDone(Kind::Pod),
     ]);
+}
+
+#[test]
+fn orphans_of_before_the_start_go_within_seconds_and_younger_ones_after_their_minute() {
+    let mut b = Bench::new(|_| {});
+    for (name, age) in [("old", 100), ("former", 10), ("new", -1)] {
+        has_of_before(&mut b, name, age);
+    }
+    starts(&mut b);
     b.look_up_in_vain();
     assert!(!b.has("old"), "its review is long over");
     assert!(
@@ -84,19 +97,8 @@ fn orphans_of_before_the_start_go_within_seconds_and_younger_ones_after_their_mi
 #[test]
 fn a_pod_that_comes_late_after_a_start_has_its_entry_again() {
     let mut b = Bench::new(|_| {});
-    let entry = b.entry(&pod("late", "x"));
-    let mut stored = RegisteredEntry::created(EntryId::stored("late"), &entry);
-    stored.created_at = 1_000_000 - 2;
-    b.server.put(stored);
-    b.step(vec![
-        Event::UnixTime(1_000_000),
-        Event::Leading(true),
-        Event::Answering,
-    ]);
-    b.step(vec![
-        Event::RelistBegan(Kind::Pod),
-        Event::RelistDone(Kind::Pod),
-    ]);
+    has_of_before(&mut b, "late", 2);
+    starts(&mut b);
     b.settle();
     b.wait(6);
     b.look_up_in_vain();

@@ -52,6 +52,14 @@ fn there(pod: PodSnapshot) -> LookUp {
     LookUp::There(pod.uid.clone(), Some(Box::new(pod)))
 }
 
+/// What is looked up, once, turns out to be this.
+fn found(b: &mut Bench, found: LookUp) {
+    let asked = std::mem::take(&mut b.look_ups);
+    assert_eq!(asked.len(), 1, "{found:?}: {asked:?}");
+    b.step(vec![Event::LookedUp(asked[0].clone(), found)]);
+    b.settle();
+}
+
 fn wrote(b: &Bench) -> bool {
     b.made.iter().any(SpireCall::is_write)
 }
@@ -59,7 +67,7 @@ fn wrote(b: &Bench) -> bool {
 #[test]
 fn what_another_replica_wrote_for_the_next_pod_of_a_name_is_not_taken_back_by_a_leader_whose_watch_is_behind()
  {
-    for found in [
+    for answer in [
         there(named("u-1", "next")),
         LookUp::There(Uid::new("u-2"), None),
         there(named("u-2", "next")),
@@ -68,11 +76,8 @@ fn what_another_replica_wrote_for_the_next_pod_of_a_name_is_not_taken_back_by_a_
     ] {
         let (mut b, entry) = succeeded();
         for _ in 0..3 {
-            let asked = std::mem::take(&mut b.look_ups);
-            assert_eq!(asked.len(), 1, "{found:?}: {asked:?}");
-            b.step(vec![Event::LookedUp(asked[0].clone(), found.clone())]);
-            b.settle();
-            assert!(!wrote(&b), "{found:?}: {:?}", b.made);
+            found(&mut b, answer.clone());
+            assert!(!wrote(&b), "{answer:?}: {:?}", b.made);
             b.wait(2);
             assert_eq!(b.look_ups, [], "not again so soon");
             b.wait(10);
@@ -82,7 +87,7 @@ fn what_another_replica_wrote_for_the_next_pod_of_a_name_is_not_taken_back_by_a_
         b.seen(named("u-2", "next"));
         b.look_ups.clear();
         b.settle();
-        assert!(!wrote(&b), "{found:?}: {:?}", b.made);
+        assert!(!wrote(&b), "{answer:?}: {:?}", b.made);
         assert!(b.server.entries().any(|e| *e == entry));
     }
 }
@@ -90,12 +95,7 @@ fn what_another_replica_wrote_for_the_next_pod_of_a_name_is_not_taken_back_by_a_
 #[test]
 fn what_someone_changed_is_put_right_once_the_pod_is_proven_to_live() {
     let (mut b, entry) = succeeded();
-    let asked = std::mem::take(&mut b.look_ups);
-    b.step(vec![Event::LookedUp(
-        asked[0].clone(),
-        there(named("u-1", "former")),
-    )]);
-    b.settle();
+    found(&mut b, there(named("u-1", "former")));
     let now = b.server.get(&entry.id).expect("there");
     assert_eq!(now.spiffe_id.path(), "/former");
 }
@@ -104,13 +104,8 @@ fn what_someone_changed_is_put_right_once_the_pod_is_proven_to_live() {
 fn what_a_leader_before_wrote_for_the_same_pod_is_not_taken_back_and_what_the_watch_shows_then_counts_at_once()
  {
     let (mut b, _) = succeeded();
-    let asked = std::mem::take(&mut b.look_ups);
-    // Its annotation changed, and it has the entry for that already; then someone changes that.
-    b.step(vec![Event::LookedUp(
-        asked[0].clone(),
-        there(named("u-1", "later")),
-    )]);
-    b.settle();
+    // Its annotation changed, which the watch is yet to show.
+    found(&mut b, there(named("u-1", "later")));
     assert!(!wrote(&b), "{:?}", b.made);
     b.seen(named("u-1", "later"));
     b.settle();
@@ -126,12 +121,7 @@ fn what_a_leader_before_wrote_for_the_same_pod_is_not_taken_back_and_what_the_wa
 #[test]
 fn a_pod_that_cannot_be_read_is_told_by_its_uid() {
     let (mut b, entry) = succeeded();
-    let asked = std::mem::take(&mut b.look_ups);
-    b.step(vec![Event::LookedUp(
-        asked[0].clone(),
-        LookUp::There(Uid::new("u-1"), None),
-    )]);
-    b.settle();
+    found(&mut b, LookUp::There(Uid::new("u-1"), None));
     assert_eq!(
         b.server.get(&entry.id).expect("there").spiffe_id.path(),
         "/former"
@@ -154,22 +144,16 @@ fn a_pod_that_is_expected_and_never_came_takes_nothing_back_from_the_next_one_of
     b.step(vec![Event::Leading(false)]);
     b.step(vec![Event::Leading(true)]);
     b.settle();
-    for found in [LookUp::Absent, there(named("u-2", "next"))] {
-        let asked = std::mem::take(&mut b.look_ups);
-        assert_eq!(asked.len(), 1, "{found:?}");
-        b.step(vec![Event::LookedUp(asked[0].clone(), found.clone())]);
-        b.settle();
-        assert!(!wrote(&b), "{found:?}: {:?}", b.made);
+    for answer in [LookUp::Absent, there(named("u-2", "next"))] {
+        found(&mut b, answer.clone());
+        assert!(!wrote(&b), "{answer:?}: {:?}", b.made);
         b.wait(6);
         b.settle();
     }
     // Had it come, it would be told by its UID.
-    b.look_ups.clear();
     let mut came = named("u-1", "former");
     came.node_name = Some("node-1".into());
-    let key = ObjectKey::new(Kind::Pod, "apps", "web");
-    b.step(vec![Event::LookedUp(key, there(came))]);
-    b.settle();
+    found(&mut b, there(came));
     assert_eq!(
         b.server.get(&entry.id).expect("there").spiffe_id.path(),
         "/former"
