@@ -81,20 +81,18 @@ impl Reconciler {
 
     /// Whether this would take away what another SpiffeID asks for since it was staged, and does not have.
     pub(super) fn heir_came(&self, item: &Staged) -> bool {
-        let Operation::Delete { id, .. } = &item.operation else {
+        let (Operation::Delete { id, .. }, Some(_)) = (&item.operation, &self.policy.spiffe_ids)
+        else {
             return false;
         };
         let Some(tuple) = self.mirror.get(id).map(|r| Tuple::stored(&r.entry)) else {
             return false;
         };
         let heir = self.observed.resources.holder(&tuple).map(subject_of);
-        heir.filter(|heir| *heir != item.subject)
-            .is_some_and(|heir| {
-                !self
-                    .mirror
-                    .of(&heir)
-                    .any(|r| Tuple::stored(&r.entry) == tuple)
-            })
+        heir.is_some_and(|heir| {
+            let mut has = self.mirror.of(&heir);
+            heir != item.subject && !has.any(|r| Tuple::stored(&r.entry) == tuple)
+        })
     }
 
     /// The SpiffeID that a node's entry would be of, if that is not there, or going, and living pods are on the node.
