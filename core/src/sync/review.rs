@@ -109,13 +109,18 @@ impl Reviews {
         }
     }
 
-    /// Fails those of the reviews that wait for this subject.
-    fn fail(&mut self, subject: &Subject, why: &Arc<str>, which: impl Fn(&Waiting) -> bool) {
+    /// The answer to some of them.
+    fn answer(
+        &mut self,
+        subject: &Subject,
+        answer: &Result<(), Arc<str>>,
+        which: impl Fn(&Waiting) -> bool,
+    ) {
         let Some(waiting) = self.waiting.get_mut(subject) else {
             return;
         };
-        for failed in waiting.extract_if(.., |w| which(w)) {
-            self.answers.push((failed.id, Err(why.clone())));
+        for answered in waiting.extract_if(.., |w| which(w)) {
+            self.answers.push((answered.id, answer.clone()));
         }
         if waiting.is_empty() {
             self.waiting.remove(subject);
@@ -306,7 +311,8 @@ impl Reconciler {
         expected.push(Expected { pod, until });
         if let Some(uid) = given_up {
             let why = format!("more than {EXPECTED_AT_MOST} pods of this name are about to be");
-            self.reviews.fail(subject, &why.into(), |w| w.uid == uid);
+            self.reviews
+                .answer(subject, &Err(why.into()), |w| w.uid == uid);
         }
         self.queue.mark(subject, Urgency::Asked, now);
         // Other replicas write too: what we believe to be there is read before a review is told so.

@@ -149,13 +149,7 @@ impl Reconciler {
                 LookUp::There(..) => Ok(()),
                 LookUp::Failed(why) => Err(format!("pod {key} cannot be looked up: {why}").into()),
             };
-            self.reviews.answers.push((id, answer));
-            if let Some(waiting) = self.reviews.waiting.get_mut(subject) {
-                waiting.retain(|w| w.id != id);
-                if waiting.is_empty() {
-                    self.reviews.waiting.remove(subject);
-                }
-            }
+            self.reviews.answer(subject, &answer, |w| w.id == id);
         }
     }
 }
