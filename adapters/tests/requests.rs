@@ -5,18 +5,24 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use axum::{Router, extract::State, http::Method};
-use registrar_adapters::kubernetes::{KubeApi, KubeSettings, SpiffeIds, connect};
+use axum::{
+    Router,
+    extract::State,
+    http::{Method, Uri},
+};
+use registrar_adapters::kubernetes::{KubeApi, KubeSettings, SpiffeIds, connect, look_up};
 use registrar_core::{
-    cluster::Uid,
+    cluster::{Kind, ObjectKey, Uid},
+    policy::WantedMetadata,
     ports::{Failure, FailureClass, KubeCall, ResourceName},
+    sync::LookUp,
 };
 use tempfile::TempDir;
 
 /// The methods of the requests that came.
 type Came = Arc<Mutex<Vec<Method>>>;
 
-/// An API server that has one SpiffeID, and answers every write with 503.
+/// An API server that has the same object under every name but `odd`, which cannot be read, and answers every write with 503.
 async fn server() -> (kube::Client, Came, TempDir) {
     let came = Came::default();
     let app = Router::new().fallback(answer).with_state(came.clone());
@@ -40,10 +46,14 @@ async fn server() -> (kube::Client, Came, TempDir) {
     (client, came, dir)
 }
 
-async fn answer(State(came): State<Came>, method: Method) -> (http::StatusCode, String) {
+async fn answer(State(came): State<Came>, method: Method, uri: Uri) -> (http::StatusCode, String) {
     came.lock().expect("whole").push(method.clone());
     let status = |code: u16| http::StatusCode::from_u16(code).expect("a status");
     match method {
+        Method::GET if uri.path().ends_with("/odd") => (
+            status(200),
+            r#"{"metadata":{"namespace":"apps","name":"odd","uid":"u2"},"spec":7}"#.into(),
+        ),
         Method::GET => (
             status(200),
             r#"{"metadata":{"namespace":"apps","name":"blog","uid":"u1","resourceVersion":"7"}}"#
@@ -82,4 +92,18 @@ async fn a_write_that_an_overloaded_server_refuses_is_not_tried_again_behind_the
     assert_eq!(failure.class, FailureClass::Retry);
     assert!(failure.message.contains("overloaded"), "{failure:?}");
     assert_eq!(came, [Method::GET, Method::PATCH]);
+}
+
+#[tokio::test]
+async fn a_pod_is_looked_up_as_it_is_and_where_it_cannot_be_read_it_has_a_uid_at_least() {
+    let (client, _, _dir) = server().await;
+    let find = async |name| {
+        let key = ObjectKey::new(Kind::Pod, "apps", name);
+        look_up(&client, &key, &WantedMetadata::default()).await
+    };
+    let LookUp::There(uid, Some(pod)) = find("blog").await else {
+        panic!("it can be read");
+    };
+    assert_eq!((&uid, &*pod.name), (&pod.uid, "blog"));
+    assert_eq!(find("odd").await, LookUp::There(Uid::new("u2"), None));
 }

@@ -7,11 +7,10 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::{Api, Client, api::PostParams};
 use registrar_core::{
-    cluster::{Kind, Object, ObjectKey, Uid},
+    cluster::{Kind, Object, ObjectKey},
     policy::WantedMetadata,
-    sync::LookUp,
+    sync::{Event, LookUp},
 };
-use serde::Deserialize;
 
 use crate::{causes::causes, objects::decode};
 
@@ -57,37 +56,24 @@ pub async fn bars_from_pods(client: &Client) -> Result<Option<String>, String> {
     Ok(None)
 }
 
-/// Reads one object: is it there, and how is it?
+/// Reads one pod: is it there, and how is it?
 pub async fn look_up(client: &Client, key: &ObjectKey, wanted: &WantedMetadata) -> LookUp {
-    #[derive(Deserialize)]
-    struct Named {
-        metadata: Metadata,
-    }
-    #[derive(Deserialize)]
-    struct Metadata {
-        uid: String,
-    }
-    let path = match key.kind {
-        Kind::Pod => format!("/api/v1/namespaces/{}/pods/{}", key.namespace, key.name),
-        Kind::Node => format!("/api/v1/nodes/{}", key.name),
-        _ => return LookUp::Failed(format!("{key} is never looked up").into()),
-    };
     let failed = |why: String| LookUp::Failed(why.into());
+    if key.kind != Kind::Pod {
+        return failed(format!("{key} is never looked up"));
+    }
+    let path = format!("/api/v1/namespaces/{}/pods/{}", key.namespace, key.name);
     // Names come from objects and entries, and may be anything.
     let request = match http::Request::get(path).body(Vec::new()) {
         Ok(request) => request,
         Err(error) => return failed(error.to_string()),
     };
     match tokio::time::timeout(WITHIN, client.request_text(request)).await {
-        Ok(Ok(text)) => match serde_json::from_str::<Named>(&text) {
-            Ok(object) => {
-                let pod = match decode::object(key.kind, &text, wanted) {
-                    Ok(Object::Pod(pod)) => Some(Box::new(pod)),
-                    _ => None,
-                };
-                LookUp::There(Uid::new(object.metadata.uid), pod)
-            }
-            Err(error) => failed(error.to_string()),
+        Ok(Ok(text)) => match decode::object(key.kind, &text, wanted).map_err(|e| *e) {
+            Ok(Object::Pod(pod)) => LookUp::There(pod.uid.clone(), Some(Box::new(pod))),
+            Err(Event::Undecodable { uid: Some(uid), .. }) => LookUp::There(uid, None),
+            Err(Event::Undecodable { why, .. }) => LookUp::Failed(why),
+            Ok(_) | Err(_) => failed("the answer is no pod".to_owned()),
         },
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => LookUp::Absent,
         Ok(Err(error)) => failed(causes(&error)),

@@ -39,12 +39,12 @@ pub enum Review {
     Deleted(PodSnapshot),
 }
 
-/// Whether an object is there, by a read of its own.
+/// Whether a pod is there, by a read of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LookUp {
     /// There is none of that name.
     Absent,
-    /// There is this one; a pod also as it is now, where that can be read.
+    /// There is this one; as it is now, where that can be read.
     There(Uid, Option<Box<PodSnapshot>>),
     /// It could not be read.
     Failed(Arc<str>),
