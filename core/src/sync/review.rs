@@ -5,10 +5,12 @@
 //! machine takes it for there. So a review's create and the sweep are one decision, and cannot fight.
 
 mod absence;
+mod expected;
 mod succession;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use expected::Expected;
 use succession::Suspect;
 
 use super::{Now, Reconciler, Review, ReviewId, queue::Urgency};
@@ -22,8 +24,6 @@ use crate::{
 
 /// How long a review waits for a server that does not answer: a restart goes unnoticed, an outage blocks nobody.
 const OUTAGE_PATIENCE: Duration = Duration::from_secs(2);
-/// Pods of one name that are expected at a time.
-const EXPECTED_AT_MOST: usize = 8;
 /// How long the entry of a former process' review waits for its pod: that process is gone, its answer was given, and all
 /// that may be under way is the API server's own write.
 const FORMER_REVIEW: Duration = Duration::from_secs(5);
@@ -38,12 +38,6 @@ struct Waiting {
     deadline: Now,
     /// The pod it is about, while it is not known whether another one of its name still lives.
     blocked: Option<PodSnapshot>,
-}
-
-#[derive(Debug)]
-struct Expected {
-    pod: PodSnapshot,
-    until: Now,
 }
 
 #[derive(Debug)]
@@ -78,25 +72,6 @@ pub(super) struct Reviews {
 }
 
 impl Reviews {
-    /// The pods that were admitted and have not been seen yet, the latest first.
-    pub(super) fn expected(&self, subject: &Subject) -> impl Iterator<Item = &PodSnapshot> {
-        let expected = self.expected.get(subject).into_iter().flatten();
-        expected.rev().map(|e| &e.pod)
-    }
-
-    fn expect_no_longer(&mut self, subject: &Subject, when: impl Fn(&Expected) -> bool) -> bool {
-        let Some(expected) = self.expected.get_mut(subject) else {
-            return false;
-        };
-        let before = expected.len();
-        expected.retain(|e| !when(e));
-        let changed = expected.len() < before;
-        if expected.is_empty() {
-            self.expected.remove(subject);
-        }
-        changed
-    }
-
     /// Whether a review waits for this subject.
     pub(super) fn waits_for(&self, subject: &Subject) -> bool {
         self.waiting.contains_key(subject)
@@ -298,57 +273,6 @@ impl Reconciler {
         }
         self.wait(&subject, id, pod.uid.clone(), deadline);
         self.expect(now, &subject, pod);
-    }
-
-    fn expect(&mut self, now: Now, subject: &Subject, pod: PodSnapshot) {
-        let waiting = self.reviews.waiting.get(subject).into_iter().flatten();
-        let answered_by = waiting.map(|w| w.deadline).max().unwrap_or(now);
-        let until = (now + self.policy.pods.orphan_grace).max(answered_by);
-        self.reviews.expiries.push_back((until, subject.clone()));
-        let expected = self.reviews.expected.entry(subject.clone()).or_default();
-        expected.retain(|e| e.pod.uid != pod.uid);
-        let given_up = (expected.len() >= EXPECTED_AT_MOST).then(|| expected.remove(0).pod.uid);
-        expected.push(Expected { pod, until });
-        if let Some(uid) = given_up {
-            let why = format!("more than {EXPECTED_AT_MOST} pods of this name are about to be");
-            self.reviews
-                .answer(subject, &Err(why.into()), |w| w.uid == uid);
-        }
-        self.queue.mark(subject, Urgency::Asked, now);
-        // Other replicas write too: what we believe to be there is read before a review is told so.
-        let believed: Vec<_> = self
-            .mirror
-            .of(subject)
-            .map(|r| r.entry.id.clone())
-            .collect();
-        if let Some(work) = self.queue.get_mut(subject) {
-            for id in believed {
-                work.doubtful.entry(id).or_default();
-            }
-        }
-    }
-
-    /// Pods that did not appear in time are expected no longer.
-    pub(super) fn expire(&mut self, now: Now) {
-        let due = |reviews: &Reviews| reviews.expiries.front().is_some_and(|(at, _)| *at <= now);
-        if due(&self.reviews) {
-            // Else a review whose pod is not expected any more would be granted: nothing is wanted for it.
-            self.answer_overdue(now);
-        }
-        while self
-            .reviews
-            .expiries
-            .front()
-            .is_some_and(|(at, _)| *at <= now)
-        {
-            let Some((at, subject)) = self.reviews.expiries.pop_front() else {
-                return;
-            };
-            if self.reviews.expect_no_longer(&subject, |e| e.until <= at) {
-                let urgency = self.urgency_of(&subject);
-                self.queue.mark(&subject, urgency, now);
-            }
-        }
     }
 
     /// Whether a review for this subject waits for a look-up.
