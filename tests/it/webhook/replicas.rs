@@ -13,8 +13,9 @@ struct Replica {
 }
 
 struct Replicas {
-    p: Private,
+    /// Before the folder with their logs, which a failed test shows.
     all: Vec<Replica>,
+    p: Private,
     service: Proxy,
     /// Its files are read again and again.
     _webhook: Webhook,
@@ -42,8 +43,8 @@ impl Replicas {
         webhook.install(&p.cluster).await.expect("installed");
         asked(&p.cluster, &p.entries).await;
         Self {
-            p,
             all,
+            p,
             service,
             _webhook: webhook,
         }
@@ -65,6 +66,17 @@ impl Replicas {
         .await
     }
 
+    /// Makes a pod and looks for its entry at once.
+    async fn registers(&self, pod: PodSpec, name: &str) {
+        // The API server may take a connection to whom the service led before, which fails that review.
+        eventually("it is admitted", async || {
+            let made = self.p.cluster.pod(&pod).await;
+            made.map_err(|why| format!("{why:#}"))
+        })
+        .await;
+        self.is_there(name).await;
+    }
+
     async fn is_there(&self, pod: &str) {
         let found = lines(&self.p.entries, "apps").await.expect("listed");
         assert!(found.contains(&right("apps", pod)), "{pod}: {found:#?}");
@@ -80,11 +92,7 @@ async fn both_replicas_answer_reviews_and_whoever_leads_sweeps() {
         r.service.lead_to(r.all[n].port);
         for pod in ["a", "b"] {
             let name = format!("{pod}-{n}");
-            r.p.cluster
-                .pod(&PodSpec::new("apps", &name))
-                .await
-                .expect("admitted");
-            r.is_there(&name).await;
+            r.registers(PodSpec::new("apps", &name), &name).await;
         }
     }
     // The leader makes good what someone took away, whoever answered that pod's review.
@@ -97,14 +105,7 @@ async fn both_replicas_answer_reviews_and_whoever_leads_sweeps() {
     // Without it, the other one still answers, and soon sweeps.
     r.all[first].registrar.process.kill();
     r.service.lead_to(r.all[other].port);
-    let late = unbound("apps", "late");
-    // The API server may find a connection to the dead one first, which fails that review.
-    eventually("it is admitted", async || {
-        let made = r.p.cluster.pod(&late).await;
-        made.map_err(|why| format!("{why:#}"))
-    })
-    .await;
-    r.is_there("late").await;
+    r.registers(unbound("apps", "late"), "late").await;
     for name in ["a-0", "b-1"] {
         r.p.cluster.delete_pod("apps", name).await.expect("deleted");
     }
@@ -121,10 +122,6 @@ async fn both_replicas_answer_reviews_and_whoever_leads_sweeps() {
         .expect("starts");
     r.all[first].registrar.ready().await;
     r.service.lead_to(r.all[first].port);
-    r.p.cluster
-        .pod(&unbound("apps", "again"))
-        .await
-        .expect("admitted");
-    r.is_there("again").await;
+    r.registers(unbound("apps", "again"), "again").await;
     assert_eq!(r.leader().await, other);
 }
