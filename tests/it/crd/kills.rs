@@ -6,9 +6,10 @@ use super::bench::{Bench, OWN, all, bench, by_hand};
 
 /// A registrar behind a proxy.
 struct Killed {
+    /// Before the folder with its log, which a failed test shows.
+    registrar: Registrar,
     b: Bench,
     proxy: ApiProxy,
-    registrar: Registrar,
 }
 
 impl Killed {

@@ -59,8 +59,9 @@ impl Renewals {
 }
 
 struct Replicas {
-    p: Private,
+    /// Before the folder with their logs, which a failed test shows.
     all: Vec<Replica>,
+    p: Private,
     record: Record,
     renewals: Renewals,
     watching: tokio::task::JoinHandle<()>,

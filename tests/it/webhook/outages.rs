@@ -10,9 +10,10 @@ use super::{asked, entries_of, lines, right, settles, unbound};
 use crate::plane::{Private, private};
 
 struct Alone {
+    /// Before the folder with its log, which a failed test shows.
+    registrar: Registrar,
     private: Private,
     webhook: Webhook,
-    registrar: Registrar,
 }
 
 impl Alone {
