@@ -16,8 +16,8 @@ pub(super) const FIRST_BATCH: usize = 50;
 pub(super) const LARGEST_BATCH: usize = 200;
 /// How long a batch should take: well within a call's deadline, and no long wait for the pod that comes next.
 const BATCH_TIME: Duration = Duration::from_millis(800);
-/// Batches that no new object waits for carry so many times fewer, and leave half of the slots free: the server does one thing
-/// after the other, and a new object that comes meanwhile waits for all that is in flight.
+/// Batches that no new object waits for carry so many times fewer, and take so many times fewer of the slots: the server writes
+/// one thing after the other, so more of them in flight are hardly faster, and a new object that comes meanwhile waits longer.
 const PATIENT: usize = 4;
 
 /// An operation that waits for a slot.
@@ -107,10 +107,10 @@ impl Reconciler {
         self.slots.limit().saturating_sub(batches)
     }
 
-    /// How many slots are free for what can wait: half of all, and never fewer than one.
+    /// How many slots are free for what can wait: a quarter of all, and never fewer than one.
     fn free_patient_slots(&self) -> usize {
         let patient = self.flights.values().filter(|f| f.is_patient()).count();
-        let most = (self.slots.limit() / 2).max(1);
+        let most = (self.slots.limit() / PATIENT).max(1);
         most.saturating_sub(patient).min(self.free_slots())
     }
 
