@@ -12,23 +12,18 @@
 use std::{
     env,
     hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
 };
 
 use registrar_core::{
     entry::{EntryId, RegisteredEntry},
-    policy::{IdentitySource, MaxDeletes, Policy},
+    policy::Policy,
     rules::{Ownership, classify},
-    testing::{Action, Defect, Fault, Identity, World},
+    testing::{Action, Defect, Fault, Identity, World, lively},
 };
 use stateright::{Checker, Model, Property};
 
 fn policy() -> Policy {
-    let mut policy = Policy::reconcile("example.org", "demo", "registrar").expect("legal names");
-    policy.pods.identity = IdentitySource::Annotation("id".into());
-    policy.max_deletes = MaxDeletes::Percent(100);
-    policy.drift_interval = Duration::from_secs(10);
-    policy
+    lively(Policy::reconcile("example.org", "demo", "registrar").expect("legal names"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A plan says what then happens: on generated clusters and servers, whatever befell them before.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap};
 
 use proptest::{
     prelude::*,
@@ -8,26 +8,20 @@ use proptest::{
 };
 use registrar_core::{
     entry::{EntryId, RegisteredEntry},
-    policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
+    policy::{NodePolicy, ParentForm, PodSelector, Policy},
     sync::{Plan, ResourceChange},
-    testing::{Action, CrdAction, CrdWorld, Fault, World, strategies::wishes},
+    testing::{Action, CrdAction, CrdWorld, Fault, World, lively, strategies::wishes},
 };
 
 fn policies() -> Vec<Policy> {
-    let mut policy = Policy::reconcile("example.org", "demo", "registrar").expect("legal names");
-    policy.pods.identity = IdentitySource::Annotation("id".into());
-    policy.max_deletes = MaxDeletes::Percent(100);
-    policy.drift_interval = Duration::from_secs(10);
+    let policy =
+        lively(Policy::reconcile("example.org", "demo", "registrar").expect("legal names"));
     let mut by_uid = policy.clone();
     by_uid.pods.selectors = [PodSelector::PodUid].into();
     let mut agent = policy.clone();
     agent.pods.parent = ParentForm::Agent;
     agent.nodes = NodePolicy::None;
-    let mut webhook = Policy::webhook("example.org", "demo").expect("legal names");
-    webhook.pods.identity = IdentitySource::Annotation("id".into());
-    webhook.pods.orphan_grace = Duration::from_secs(2);
-    webhook.max_deletes = MaxDeletes::Percent(100);
-    webhook.drift_interval = Duration::from_secs(10);
+    let webhook = lively(Policy::webhook("example.org", "demo").expect("legal names"));
     vec![policy, by_uid, agent, webhook]
 }
 
@@ -183,10 +177,7 @@ fn crd_action() -> impl Strategy<Value = CrdAction> {
 
 #[test]
 fn what_is_rehearsed_in_crd_mode_is_what_happens() {
-    let mut policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
-    policy.pods.identity = IdentitySource::Annotation("id".into());
-    policy.max_deletes = MaxDeletes::Percent(100);
-    policy.drift_interval = Duration::from_secs(10);
+    let policy = lively(Policy::crd("example.org", "demo", "spire").expect("legal names"));
     let counts = RefCell::new([0_usize; 5]);
     let config = Config {
         cases: 150,

@@ -1,10 +1,8 @@
 //! Histories of events, faults and meddling, written as bytes: the machine must be right in the end whatever they are.
 
-use std::time::Duration;
-
 use registrar_core::{
-    policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
-    testing::{Action, Fault, Identity, World},
+    policy::{NodePolicy, ParentForm, PodSelector, Policy},
+    testing::{Action, Fault, Identity, World, lively},
 };
 
 /// Longer ones find nothing that shorter ones do not, and take their time.
@@ -97,14 +95,10 @@ fn action(choices: &mut Choices<'_>) -> Option<Action> {
 }
 
 fn policy(which: u8) -> Policy {
-    let mut policy = match which {
+    let mut policy = lively(match which {
         0 | 1 => Policy::webhook("example.org", "demo").expect("legal names"),
         _ => Policy::reconcile("example.org", "demo", "registrar").expect("legal names"),
-    };
-    policy.pods.identity = IdentitySource::Annotation("id".into());
-    policy.max_deletes = MaxDeletes::Percent(100);
-    policy.drift_interval = Duration::from_secs(10);
-    policy.pods.orphan_grace = Duration::from_secs(2);
+    });
     match which {
         1 | 3 => policy.pods.selectors = [PodSelector::PodUid].into(),
         4 => {

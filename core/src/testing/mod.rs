@@ -3,6 +3,7 @@
 
 mod crd_world;
 mod objects;
+mod policies;
 mod search;
 pub mod strategies;
 mod world;
@@ -10,6 +11,7 @@ mod world;
 pub use crate::model::{ModelApi, ModelServer, Row};
 pub use crd_world::{CrdAction, CrdDefect, CrdProperty, CrdViolation, CrdWorld};
 pub use objects::bound_pod;
+pub use policies::lively;
 pub use search::{few, search};
 pub use world::{Action, Defect, Fault, Identity, Property, Seen, Violation, World};
 

@@ -10,7 +10,7 @@ mod nodes;
 mod pods;
 mod statuses;
 
-use std::{env, time::Duration};
+use std::env;
 
 use CrdAction::*;
 use proptest::{
@@ -19,19 +19,15 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use registrar_core::{
-    policy::{IdentitySource, MaxDeletes, Policy},
+    policy::{MaxDeletes, Policy},
     testing::{
-        CrdAction, CrdDefect, CrdProperty, CrdWorld, Fault, Identity, Seen, few, search,
+        CrdAction, CrdDefect, CrdProperty, CrdWorld, Fault, Identity, Seen, few, lively, search,
         strategies::wishes,
     },
 };
 
 fn policy() -> Policy {
-    let mut policy = Policy::crd("example.org", "demo", "spire").expect("legal names");
-    policy.pods.identity = IdentitySource::Annotation("id".into());
-    policy.max_deletes = MaxDeletes::Percent(100);
-    policy.drift_interval = Duration::from_secs(10);
-    policy
+    lively(Policy::crd("example.org", "demo", "spire").expect("legal names"))
 }
 
 fn fault() -> impl Strategy<Value = Fault> {

@@ -6,20 +6,18 @@
 
 mod found;
 
-use std::{env, time::Duration};
+use std::env;
 
 use proptest::prelude::*;
 use registrar_core::{
-    policy::{IdentitySource, MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
-    testing::{Action, Defect, Fault, Property, Seen, World, few, search, strategies::wishes},
+    policy::{MaxDeletes, NodePolicy, ParentForm, PodSelector, Policy},
+    testing::{
+        Action, Defect, Fault, Property, Seen, World, few, lively, search, strategies::wishes,
+    },
 };
 
 fn policy() -> Policy {
-    let mut policy = Policy::reconcile("example.org", "demo", "registrar").expect("legal names");
-    policy.pods.identity = IdentitySource::Annotation("id".into());
-    policy.max_deletes = MaxDeletes::Percent(100);
-    policy.drift_interval = Duration::from_secs(10);
-    policy
+    lively(Policy::reconcile("example.org", "demo", "registrar").expect("legal names"))
 }
 
 const CAUTIOUS: &str = "one delete a minute";
@@ -33,11 +31,7 @@ fn policies() -> Vec<(&'static str, Policy)> {
     let mut agent = policy();
     agent.pods.parent = ParentForm::Agent;
     agent.nodes = NodePolicy::None;
-    let mut webhook = Policy::webhook("example.org", "demo").expect("legal names");
-    webhook.pods.identity = IdentitySource::Annotation("id".into());
-    webhook.pods.orphan_grace = Duration::from_secs(2);
-    webhook.max_deletes = MaxDeletes::Percent(100);
-    webhook.drift_interval = Duration::from_secs(10);
+    let webhook = lively(Policy::webhook("example.org", "demo").expect("legal names"));
     let mut webhook_by_uid = webhook.clone();
     webhook_by_uid.pods.selectors = [PodSelector::PodUid].into();
     vec![
