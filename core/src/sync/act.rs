@@ -49,7 +49,7 @@ impl Reconciler {
             }
             let before = looks;
             while looks < self.looks_a_step
-                && let Some(least) = self.least_with_room(least)
+                && let Some(least) = self.least_with_room(least, now)
                 && let Some(subject) = self.queue.pop(least, self.kube.room())
             {
                 looks += 1;

@@ -19,6 +19,8 @@ const BATCH_TIME: Duration = Duration::from_millis(800);
 /// Batches that no new object waits for carry so many times fewer, and take so many times fewer of the slots: the server writes
 /// one thing after the other, so more of them in flight are hardly faster, and a new object that comes meanwhile waits longer.
 const PATIENT: usize = 4;
+/// And so many times fewer while new objects come one after the other.
+const PATIENT_BESIDE_OTHERS: usize = 16;
 
 /// An operation that waits for a slot.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) struct Staged {
     pub(super) subject: Subject,
     pub(super) operation: Operation,
     pub(super) alone: bool,
+    /// Whether someone waits for its end.
+    awaited: bool,
 }
 
 /// What one call carries.
@@ -60,7 +64,7 @@ impl Flight {
         }
     }
 
-    fn is_patient(&self) -> bool {
+    pub(super) fn is_patient(&self) -> bool {
         match self {
             Flight::Batch { items, .. } => items.first().is_some_and(|item| item.is_patient()),
             Flight::Page { .. } | Flight::Find { .. } | Flight::Bundles { .. } => false,
@@ -78,12 +82,13 @@ enum BatchKind {
 }
 
 impl Staged {
-    /// Whether it can wait for others: nobody is without an identity for want of it.
+    /// Whether it can wait for others: nobody is without an identity for want of it, or waits for it.
     fn is_patient(&self) -> bool {
-        matches!(
+        let waits = matches!(
             self.operation,
             Operation::Update { .. } | Operation::Delete { .. }
-        )
+        );
+        waits && !self.awaited
     }
 
     fn kind(&self) -> BatchKind {
@@ -107,18 +112,22 @@ impl Reconciler {
         self.slots.limit().saturating_sub(batches)
     }
 
-    /// How many slots are free for what can wait: a quarter of all, and never fewer than one.
-    fn free_patient_slots(&self) -> usize {
+    /// How many slots are free for what can wait: a quarter of all, and never fewer than one, but none while it stands back.
+    fn free_patient_slots(&self, now: Now) -> usize {
+        if self.precedence.stands_back(now) {
+            return 0;
+        }
         let patient = self.flights.values().filter(|f| f.is_patient()).count();
         let most = (self.slots.limit() / PATIENT).max(1);
         most.saturating_sub(patient).min(self.free_slots())
     }
 
     /// How many of this kind a batch may hold.
-    fn limit_of(&self, patient: bool) -> usize {
-        match patient {
-            true => (self.batch_limit / PATIENT).max(1),
-            false => self.batch_limit,
+    fn limit_of(&self, patient: bool, now: Now) -> usize {
+        match (patient, self.precedence.expects_another(now)) {
+            (false, _) => self.batch_limit,
+            (true, false) => (self.batch_limit / PATIENT).max(1),
+            (true, true) => (self.batch_limit / PATIENT_BESIDE_OTHERS).max(1),
         }
     }
 
@@ -134,13 +143,13 @@ impl Reconciler {
 
     /// How urgent a subject must be to be looked at now. We look no further ahead than the free slots can carry: what waits
     /// longer may have changed by then.
-    pub(super) fn least_with_room(&self, least: Urgency) -> Option<Urgency> {
+    pub(super) fn least_with_room(&self, least: Urgency, now: Now) -> Option<Urgency> {
         let patient = self.staged_patient;
         let creates = self.staged.len() - patient;
-        if creates >= self.free_slots() * self.limit_of(false) {
+        if creates >= self.free_slots() * self.limit_of(false, now) {
             return None;
         }
-        match patient < self.free_patient_slots() * self.limit_of(true) {
+        match patient < self.free_patient_slots(now) * self.limit_of(true, now) {
             true => Some(least),
             false => Some(least.min(Urgency::New)),
         }
@@ -151,6 +160,7 @@ impl Reconciler {
         let alone = self.queue.get(subject).is_some_and(|w| w.alone);
         let item = Staged {
             subject: subject.clone(),
+            awaited: self.is_awaited(subject, &operation),
             operation,
             alone,
         };
@@ -162,10 +172,10 @@ impl Reconciler {
     pub(super) fn send_staged(&mut self, now: Now, calls: &mut Vec<(CallId, SpireCall)>) {
         while self.free_slots() > 0 && self.gate.is_open(now, self.flights.len()) {
             let urgent = self.staged.len() > self.staged_patient;
-            if !urgent && (self.staged.is_empty() || self.free_patient_slots() == 0) {
+            if !urgent && (self.staged.is_empty() || self.free_patient_slots(now) == 0) {
                 return;
             }
-            let limit = self.limit_of(!urgent);
+            let limit = self.limit_of(!urgent, now);
             let most = match urgent {
                 true => self.share().min(limit),
                 false => limit,
@@ -180,6 +190,7 @@ impl Reconciler {
             }
             let call = call_of(&items);
             let asked = self.stamp;
+            self.precedence.launched(now, !urgent);
             let id = self.launch(Flight::Batch {
                 items,
                 sent: now,
@@ -232,13 +243,16 @@ impl Reconciler {
         batch
     }
 
-    /// We do not lead any more: what was staged is looked at again by whoever does, but for what someone waits for. Nobody
-    /// waits for a delete that the watch asked for.
+    /// Whether someone waits for this operation. Nobody waits for a delete that the watch asked for.
+    fn is_awaited(&self, subject: &Subject, operation: &Operation) -> bool {
+        let removes = matches!(operation, Operation::Delete { .. });
+        self.floor(subject) == Urgency::Asked && !(removes && self.policy.pods.watched)
+    }
+
+    /// We do not lead any more: what was staged is looked at again by whoever does, but for what someone waits for.
     pub(super) fn unstage(&mut self, now: Now) {
         for item in std::mem::take(&mut self.staged) {
-            let removes = matches!(item.operation, Operation::Delete { .. });
-            let awaited = self.floor(&item.subject) == Urgency::Asked;
-            if awaited && !(removes && self.policy.pods.watched) {
+            if self.is_awaited(&item.subject, &item.operation) {
                 self.staged.push_back(item);
             } else {
                 self.end(&item.subject, now);

@@ -26,6 +26,7 @@ mod observed;
 mod outcome;
 mod parents;
 mod plan;
+mod precedence;
 mod preview;
 mod queue;
 mod rehearsal;
@@ -70,6 +71,7 @@ use gate::Gate;
 use kube::Kube;
 use mirror::Mirror;
 use observed::Observed;
+use precedence::Precedence;
 use queue::{Queue, Urgency};
 use resources::resource_of;
 use review::Reviews;
@@ -106,6 +108,7 @@ pub struct Reconciler {
     flights: BTreeMap<CallId, Flight>,
     batch_limit: usize,
     slots: Slots,
+    precedence: Precedence,
     breaker: Breaker,
     gate: Gate,
     scan: Scan,
@@ -162,6 +165,7 @@ impl Reconciler {
             flights: BTreeMap::new(),
             batch_limit: flight::FIRST_BATCH,
             slots,
+            precedence: Precedence::default(),
             breaker: Breaker::default(),
             gate: Gate::default(),
             scan: Scan::default(),
@@ -337,6 +341,9 @@ impl Reconciler {
             Some(_) => self.kube.wake_at(self.queue.len() > 0),
             None => None,
         };
+        // What stands back and is staged was looked at before; the rest is in the queue.
+        let waits = self.staged_patient > 0 || self.queue.len() > 0;
+        let goes_on = self.precedence.stands_back_until();
         let grace = self.kube.definition.grace_ends().filter(|end| *end > now);
         [
             self.queue.next_retry(),
@@ -348,6 +355,7 @@ impl Reconciler {
             server(self.scan.next_at()),
             server(self.bundles_due_at()),
             opens,
+            goes_on.filter(|at| *at > now && waits),
         ]
         .into_iter()
         .flatten()

@@ -15,6 +15,9 @@ impl Reconciler {
         let Some(flight) = self.flights.remove(&id) else {
             return;
         };
+        if matches!(flight, Flight::Batch { .. }) {
+            self.precedence.ended(now, flight.is_patient());
+        }
         match (flight, reply) {
             (Flight::Page { asked }, Ok(SpireAnswer::Page { entries, next, .. })) => {
                 self.answered();

@@ -318,7 +318,6 @@ fn a_delete_that_waits_to_be_tried_again_does_not_take_what_another_asks_for_by_
         ok(0),
         refused(0),
         refused(0),
-        Wait(39),
         Hand(0, 2),
     ]);
 }
@@ -342,6 +341,7 @@ fn what_two_invalid_spiffe_ids_had_of_the_same_kind_each_of_them_keeps() {
         ok(0),
         Hand(0, 3),
         See(3),
+        ok(0),
         ok(1),
         Relist,
         Hand(2, 1),

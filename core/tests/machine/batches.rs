@@ -169,16 +169,54 @@ fn what_can_wait_leaves_three_quarters_of_the_slots_free() {
 }
 
 #[test]
-fn creates_under_way_do_not_take_the_slots_of_what_can_wait() {
+fn what_can_wait_stands_back_while_a_create_is_under_way() {
+    let mut rig = at_rest(4, 50);
+    come(&mut rig, [100]);
+    go(&mut rig, 0..50);
+    assert_eq!(rig.sizes(), [1]);
+    // Another may come soon, and then waits for a few of them only.
+    rig.answer_after(ms(5));
+    assert_eq!(rig.sizes(), [3]);
+    come(&mut rig, [101]);
+    assert_eq!(rig.sizes(), [3, 1]);
+    rig.answer_after(ms(1));
+    assert_eq!(rig.sizes(), [1]);
+    rig.wait(ms(3000));
+    assert_eq!(rig.server.entries().count(), 3);
+}
+
+/// Time passes until what stands back goes on, while nothing is answered.
+fn stood_back(rig: &mut Rig) {
+    let until = rig.now + ms(50);
+    assert_eq!(rig.wake_at, Some(until));
+    rig.now = until;
+    rig.tell([]);
+}
+
+#[test]
+fn what_can_wait_stands_back_for_fifty_milliseconds_and_then_takes_its_slots_for_long() {
     let mut rig = at_rest(4, 50);
     come(&mut rig, [100]);
     come(&mut rig, [101]);
-    assert_eq!(rig.sizes(), [1, 1]);
     go(&mut rig, 0..50);
+    assert_eq!(rig.sizes(), [1, 1]);
+    stood_back(&mut rig);
     assert_eq!(rig.sizes(), [1, 1, 12]);
-    // Nor do those that can wait take more than is free.
+    // Nor does it take more than is free, or the slots of those that come.
     come(&mut rig, [102]);
     assert_eq!(rig.sizes(), [1, 1, 12, 1]);
+}
+
+#[test]
+fn where_no_other_has_come_for_half_a_second_what_can_wait_travels_as_before() {
+    for (pause, size) in [(499, 3), (500, 12)] {
+        let mut rig = at_rest(4, 50);
+        come(&mut rig, [100]);
+        rig.answer_after(ms(5));
+        rig.now += ms(pause);
+        go(&mut rig, 0..50);
+        assert_eq!(rig.sizes(), [size], "{pause} ms after the last");
+    }
 }
 
 #[test]
@@ -188,6 +226,7 @@ fn what_can_wait_finds_fewer_slots_while_others_are_busy() {
         come(&mut rig, [n]);
     }
     go(&mut rig, 0..50);
+    stood_back(&mut rig);
     assert_eq!(rig.sizes(), [1, 1, 1, 1, 1, 1, 1, 12]);
 }
 

@@ -129,6 +129,28 @@ fn without_a_watch_a_delete_finds_the_entries_on_the_server_and_takes_exactly_th
 }
 
 #[test]
+fn a_delete_that_someone_waits_for_does_not_stand_back_while_a_create_is_under_way() {
+    let mut b = Bench::ready(|p| p.pods.watched = false);
+    b.create("a", "1");
+    b.settle();
+    b.create("b", "2");
+    b.review(Review::Deleted(pod("a", "1")));
+    let is_find = |(_, call): &(_, SpireCall)| matches!(call, SpireCall::Find { .. });
+    let at = b.calls.iter().position(is_find).expect("it is looked for");
+    let (id, find) = b.calls.remove(at);
+    let found = b.server.perform(&find, usize::MAX);
+    b.step(vec![Event::Replied(id, Ok(found))]);
+    let under_way: Vec<&SpireCall> = b.calls.iter().map(|(_, call)| call).collect();
+    assert!(
+        matches!(
+            under_way[..],
+            [SpireCall::Create { .. }, SpireCall::Delete { .. }]
+        ),
+        "{under_way:?}"
+    );
+}
+
+#[test]
 fn without_a_watch_a_late_delete_of_a_former_pod_removes_nothing() {
     let mut b = Bench::ready(|p| p.pods.watched = false);
     b.create("a", "new");
