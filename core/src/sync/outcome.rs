@@ -20,15 +20,12 @@ use crate::{
 impl Reconciler {
     /// What became of an operation is to be read before anything else is done.
     pub(super) fn in_doubt(&mut self, subject: &Subject, operation: &Operation) {
-        let attempt = match operation {
-            Operation::Create { entry, owner, .. } | Operation::Update { entry, owner, .. } => {
-                Some(Attempt {
-                    entry: entry.clone(),
-                    owner: owner.clone(),
-                })
-            }
-            Operation::Delete { .. } | Operation::Read { .. } => None,
+        let updated = match operation {
+            Operation::Update { entry, .. } => Some(entry.clone()),
+            _ => None,
         };
+        let attempt = owner_of(operation).cloned();
+        let attempt = attempt.map(|owner| Attempt { updated, owner });
         if let Some(work) = self.queue.get_mut(subject) {
             work.doubtful.insert(operation.id().clone(), attempt);
         }
@@ -215,11 +212,12 @@ impl Reconciler {
         })
     }
 
-    /// For which object an entry is as it is, if a write for that object of which no answer came makes it so.
+    /// For which object an entry is as it is, if a write for that object of which no answer came made it so.
     pub(super) fn meant_for(&self, subject: &Subject, stored: &RegisteredEntry) -> Option<Uid> {
         let doubtful = &self.queue.get(subject)?.doubtful;
         let attempt = doubtful.get(&stored.id)?.as_ref()?;
-        let arrived = attempt.entry.changed_fields(stored).is_empty();
+        let updated = attempt.updated.as_ref();
+        let arrived = updated.is_none_or(|entry| entry.changed_fields(stored).is_empty());
         arrived.then(|| attempt.owner.clone())
     }
 
@@ -244,6 +242,7 @@ impl Reconciler {
             Some((Ownership::Ours(whose), stored)) => {
                 // What was meant for an object, and arrived, is that object's; else it is whose it was.
                 let before = self.mirror.get(id).filter(|r| r.subject == whose);
+                let meant_for = meant_for.filter(|_| whose == *subject);
                 let owner = meant_for.or_else(|| before.and_then(|r| r.owner.clone()));
                 self.mirror.put(stored, whose.clone(), owner, asked);
                 if !known {

@@ -44,10 +44,11 @@ pub(super) struct Room {
     pub(super) statuses: bool,
 }
 
-/// A write whose answer never came: if the entry turns out to be so, it is this object's.
+/// A write whose answer never came: if it turns out to have arrived, the entry is this object's.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    pub(super) entry: Arc<Entry>,
+    /// What an update made of it. A create leaves none: whatever stands under an ID that was made for it came by it.
+    pub(super) updated: Option<Arc<Entry>>,
     pub(super) owner: Uid,
 }
 

@@ -267,3 +267,34 @@ fn nothing_is_deleted_once_the_lead_is_lost() {
     let (_, result) = play(&policy, &history, None);
     result.unwrap_or_else(|why| panic!("{why}"));
 }
+
+/// Found by a history: what stands under an ID that we made for a pod is that pod's, even if the server has taken a trust domain
+/// from it since, whose bundle is gone.
+#[test]
+fn an_entry_whose_create_was_never_answered_stays_its_invalid_pods_without_a_trust_domain_that_is_gone()
+ {
+    use Identity::{Illegal, Legal};
+    let pod = |node, identity, federates| Action::Pod {
+        name: 1,
+        node,
+        identity,
+        federates,
+        again: false,
+    };
+    let history = [
+        Action::Bundle(0, true),
+        Action::Answer(0, Fault::None),
+        Action::Answer(0, Fault::None),
+        pod(Some(0), Legal(0), None),
+        Action::DeletePod(1),
+        Action::See(3),
+        pod(Some(0), Legal(0), Some(0)),
+        Action::See(1),
+        Action::Answer(43, Fault::None),
+        Action::Answer(0, Fault::ReplyLost),
+        pod(None, Illegal, None),
+        Action::Bundle(0, false),
+    ];
+    let (_, result) = play(&policy(), &history, None);
+    result.unwrap_or_else(|why| panic!("{why}"));
+}
