@@ -67,7 +67,7 @@ impl Bare {
         ))
     }
 
-    async fn create_batch(&self, entries: Vec<Entry>) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn create_batch(&self, entries: Vec<Entry>) -> anyhow::Result<Vec<String>> {
         let request = BatchCreateEntryRequest {
             entries,
             output_mask: Some(Default::default()),

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -16,14 +16,17 @@ use kube::{
 };
 
 use super::{
+    bare::Bare,
     ground::Mode,
     load::{self, Load},
     numbers::Samples,
     store::Arrivals,
 };
-use crate::Cluster;
+use crate::{Cluster, PodSpec, entries::Entry};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Where pods are made that are bound nowhere.
+const NAMESPACE: &str = "bench-0";
 
 /// A watch of our own: when the API server delivers each new pod to anyone who watches.
 pub struct Deliveries {
@@ -96,6 +99,37 @@ async fn both(
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// The bare creates that pods made one after the other are compared with, in the same rhythm: a pod that is bound nowhere is
+/// made, so that nobody else does anything for it, and once it is delivered an entry. Without a pause, one entry after the
+/// other finds the server and the machine warm, as no new pod does.
+///
+/// # Errors
+/// If a pod or an entry cannot be made.
+pub async fn bare(cluster: &Cluster, bare: &Bare, entries: Vec<Entry>) -> anyhow::Result<Samples> {
+    let deliveries = Deliveries::watch(cluster.client()).await?;
+    let mut samples = Samples::default();
+    let (mut names, mut ids) = (Vec::new(), Vec::new());
+    for (n, entry) in entries.into_iter().enumerate() {
+        let name = format!("alone-{n:06}");
+        let pod = PodSpec::new(NAMESPACE, &name).node(None);
+        cluster.pod(&pod).await?;
+        let begun = Instant::now();
+        while deliveries.at(&name).is_none() {
+            ensure!(begun.elapsed() < PATIENCE, "{name} is not delivered");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let due = Instant::now();
+        ids.extend(bare.create_batch(vec![entry]).await?);
+        samples.add_ms(due.elapsed());
+        names.push(name);
+    }
+    bare.delete(&ids).await?;
+    for name in names {
+        cluster.delete_pod(NAMESPACE, &name).await?;
+    }
+    Ok(samples)
 }
 
 /// Makes pods number `from` to `to`, one after the other without a rate, or at this rate whatever happens.

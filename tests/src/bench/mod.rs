@@ -4,10 +4,12 @@
 pub mod admission;
 pub mod bare;
 pub mod chart;
+pub mod cores;
 pub mod fake;
 pub mod ground;
 pub mod latency;
 pub mod load;
+pub mod neighbour;
 pub mod numbers;
 pub mod plan;
 pub mod probe;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::{
     bare::{Shape, best_shape},
     ground::{Ground, Mode},
-    load,
+    latency, load,
     numbers::Samples,
     probe,
     report::{Figure, Report, allowed_mib},
@@ -75,7 +75,7 @@ impl Ground {
     /// # Errors
     /// If a pod gets no entry.
     pub async fn latencies(&mut self, report: &mut Report) -> anyhow::Result<()> {
-        let bare = self.bare.single(self.entries(0, SERIES), None).await?;
+        let bare = latency::bare(&self.cluster, &self.bare, self.entries(0, SERIES)).await?;
         let seen = self.series(SERIES, None).await?;
         for (what, percent, target, limit) in [
             (

@@ -1,9 +1,9 @@
-//! Rows under stress: comparisons, a change of all entries, a storm of pods against a slow server, a hostile neighbour.
+//! Rows under stress: comparisons, a change of all entries, a storm of pods against a slow server.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -14,17 +14,17 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{
     bare::Shape,
     ground::{Ground, Mode},
-    load, probe,
+    probe,
     report::{Figure, Report},
 };
 use crate::{
-    PodSpec, Registrar, eventually,
+    Registrar, eventually,
     relay::{Record, Relay},
 };
 
 /// Pods a second of the series that are disturbed, and how many pods each has.
-const RATE: f64 = 20.0;
-const COUNT: usize = 200;
+pub(super) const RATE: f64 = 20.0;
+pub(super) const COUNT: usize = 200;
 /// As the registrar updates: one of four calls, and no more of them in it than take a quarter of the time of a batch.
 const UPDATES: Shape = Shape {
     batch: 50,
@@ -34,10 +34,6 @@ const UPDATES: Shape = Shape {
 const STORM: usize = 5_000;
 const STORM_TIME: Duration = Duration::from_secs(20);
 const SLOWED_BY: u64 = 50;
-/// The neighbour's pods, the invalid ones among them, and changes a second of each that are tried.
-const NOISY: usize = 1_000;
-const INVALID: usize = 500;
-const CHANGES: usize = 5;
 
 /// A new pod's latency while all entries are compared again and again, and while all of them change.
 ///
@@ -200,110 +196,4 @@ async fn most_memory(process: u32, over: Arc<AtomicBool>) -> anyhow::Result<f64>
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(most)
-}
-
-/// A tenant whose pods change all the time and ask for what is illegal; what others notice of it.
-///
-/// # Errors
-/// If a pod gets no entry.
-pub async fn neighbour(report: &mut Report) -> anyhow::Result<()> {
-    let mut ground = Ground::start(Mode::Reconcile, 1_000).await?;
-    let identity = format!("pod_annotation = \"{}\"", load::ANNOTATION);
-    let mut registrar = ground.registrar(&identity)?;
-    ground.ready(&mut registrar).await?;
-    let quiet = ground.series(COUNT, Some(RATE)).await?;
-    let quiet = quiet.after_delivery.percentile(99.0);
-    let name = |n: usize| format!("noisy-{n:04}");
-    let value = |n: usize, turn: usize| match n < INVALID {
-        true => format!("not//legal-{turn}"),
-        false => format!("noisy/{}", turn % 2),
-    };
-    stream::iter(0..NOISY)
-        .map(|n| {
-            let pod = PodSpec::new("bench-1", &name(n))
-                .node_named("node-1")
-                .annotation(load::ANNOTATION, &value(n, 0));
-            let cluster = ground.cluster.clone();
-            async move { cluster.pod(&pod).await.map(drop) }
-        })
-        .buffer_unordered(64)
-        .try_collect::<()>()
-        .await?;
-    ground.pods += NOISY - INVALID;
-    let settled = ground.pods + ground.load.nodes();
-    ground.until_entries(settled, &mut registrar).await?;
-    let lines = registrar.process.log().lines().count();
-    let (over, changes) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::<AtomicUsize>::default(),
-    );
-    let begun = Instant::now();
-    let noise = {
-        let (over, changes, cluster) = (over.clone(), changes.clone(), ground.cluster.clone());
-        tokio::spawn(async move {
-            let each = Duration::from_secs_f64(1.0 / (NOISY * CHANGES) as f64);
-            stream::iter(0..)
-                .take_while(|_| std::future::ready(!over.load(Ordering::Relaxed)))
-                .map(|at: u32| {
-                    let (n, turn) = (at as usize % NOISY, at as usize / NOISY + 1);
-                    let (cluster, changes) = (cluster.clone(), changes.clone());
-                    async move {
-                        tokio::time::sleep_until((begun + each * at).into()).await;
-                        let value = value(n, turn);
-                        let name = name(n);
-                        changes.fetch_add(1, Ordering::Relaxed);
-                        cluster
-                            .annotate("bench-1", &name, load::ANNOTATION, Some(&value))
-                            .await
-                    }
-                })
-                .buffer_unordered(16)
-                .try_for_each(|()| std::future::ready(Ok(())))
-                .await
-        })
-    };
-    // The bare client beside the same noise: what the machine has left.
-    let bare = ground
-        .bare
-        .single(ground.entries(0, COUNT), Some(RATE))
-        .await?;
-    let noisy = ground.series(COUNT, Some(RATE)).await?;
-    over.store(true, Ordering::Relaxed);
-    noise.await??;
-    let took = begun.elapsed().as_secs_f64();
-    let noisy = noisy.after_delivery.percentile(99.0);
-    let rate = changes.load(Ordering::Relaxed) as f64 / took;
-    report.add(Figure {
-        what: "hostile neighbour, p99 of others' new pods beside quiet".into(),
-        pods: ground.pods,
-        unit: "times".into(),
-        value: noisy / quiet,
-        beside: format!(
-            "p99 {noisy:.1} ms, quiet {quiet:.1} ms, bare RPC beside the same noise {:.1} ms; {rate:.0} changes a \
-             second of {NOISY} pods, {INVALID} of them invalid",
-            bare.percentile(99.0)
-        ),
-        target: "<= 3 times".into(),
-        met: noisy <= 3.0 * quiet,
-    });
-    let log = registrar.process.log();
-    let per_second = (log.lines().count() - lines) as f64 / took;
-    let held = log
-        .lines()
-        .skip(lines)
-        .filter(|l| l.contains("not//legal"))
-        .count();
-    let events = ground.cluster.events("bench-1", &name(0)).await?.len();
-    report.add(Figure {
-        what: "hostile neighbour, log lines about what is invalid".into(),
-        pods: ground.pods,
-        unit: "a second".into(),
-        value: held as f64 / took,
-        beside: format!(
-            "{per_second:.0} lines a second in all; {events} Events about one invalid pod"
-        ),
-        target: "<= 10, Events <= 10 a pod".into(),
-        met: held as f64 <= 10.0 * took && events <= 10,
-    });
-    Ok(())
 }
