@@ -108,7 +108,7 @@ pub async fn neighbour(report: &mut Report) -> anyhow::Result<()> {
     let identity = format!("pod_annotation = \"{}\"", load::ANNOTATION);
     let mut registrar = ground.registrar(&identity)?;
     ground.ready(&mut registrar).await?;
-    let alone = ground.quiet().await?;
+    let alone = ground.others_p99().await?;
     stream::iter(0..PODS)
         .map(|n| {
             let pod = PodSpec::new(NAMESPACE, &name(n))
@@ -127,7 +127,7 @@ pub async fn neighbour(report: &mut Report) -> anyhow::Result<()> {
     let took = ground.beside_noise("", alone, Cores::All, report).await?;
     said(&ground, &registrar, lines, took, report).await?;
     ground.confine(&registrar)?;
-    let alone = ground.quiet().await?;
+    let alone = ground.others_p99().await?;
     let word = ", Kubernetes and it on cores of their own";
     ground
         .beside_noise(word, alone, Cores::Lower, report)
@@ -137,12 +137,6 @@ pub async fn neighbour(report: &mut Report) -> anyhow::Result<()> {
 }
 
 impl Ground {
-    /// The p99 of others' new pods, in milliseconds.
-    async fn quiet(&mut self) -> anyhow::Result<f64> {
-        let seen = self.series(COUNT, Some(RATE)).await?;
-        Ok(seen.after_delivery.percentile(99.0))
-    }
-
     /// How long there was noise, in seconds.
     async fn beside_noise(
         &mut self,
@@ -155,7 +149,7 @@ impl Ground {
         // The bare client beside the same noise: what the machine has left.
         let entries = self.entries(0, COUNT);
         let bare = self.bare.single(entries, Some(RATE)).await?;
-        let noisy = self.quiet().await?;
+        let noisy = self.others_p99().await?;
         let (took, rate) = noise.end()?;
         report.add(Figure {
             what: format!("hostile neighbour{word}, p99 of others' new pods beside quiet"),

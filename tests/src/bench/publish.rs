@@ -109,23 +109,23 @@ pub fn publish(runs: &[PathBuf], docs: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each machine once, with how long it was measured there: what stands behind the last semicolon.
+/// Each machine once, with all that was measured there: each text ends with `; 3 run(s) in 15 minutes.`
 fn each_once(machines: &[String]) -> String {
-    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut found: Vec<(&str, [usize; 2])> = Vec::new();
     for text in machines {
-        let text = text.trim_end_matches('.');
-        let (machine, runs) = text.rsplit_once("; ").unwrap_or((text, ""));
-        match found.iter_mut().find(|(m, _)| *m == machine) {
-            Some((_, all)) => all.push(runs),
-            None => found.push((machine, vec![runs])),
+        let (machine, lasted) = text.rsplit_once("; ").unwrap_or((text, ""));
+        let numbers = lasted.split(' ').filter_map(|word| word.parse().ok());
+        let numbers: Vec<usize> = numbers.collect();
+        if !found.iter().any(|(m, _)| *m == machine) {
+            found.push((machine, [0; 2]));
+        }
+        for (_, sum) in found.iter_mut().filter(|(m, _)| *m == machine) {
+            sum.iter_mut().zip(&numbers).for_each(|(sum, n)| *sum += n);
         }
     }
-    let lines = found
-        .iter()
-        .map(|(m, runs)| match runs.concat().is_empty() {
-            true => format!("{m}."),
-            false => format!("{m}; {}.", runs.join(", ")),
-        });
+    let lines = found.iter().map(|(machine, [runs, minutes])| {
+        format!("{machine}; {runs} run(s) in {minutes} minutes.")
+    });
     lines.collect::<Vec<_>>().join("\n\n")
 }
 
@@ -200,13 +200,6 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_named_once_with_all_its_runs() {
-        let runs = ["one; 2 cores; 3 runs.", "another", "one; 2 cores; 1 run."];
-        let text = each_once(&runs.map(str::to_owned));
-        assert_eq!(text, "one; 2 cores; 3 runs, 1 run.\n\nanother.");
-    }
-
-    #[test]
     fn runs_are_put_together_on_our_page_and_again_without_a_trace_of_the_former() {
         let dir = tempfile::tempdir().expect("a folder");
         let page = our_page(dir.path());
@@ -227,6 +220,17 @@ mod tests {
         assert!(text.contains("| 1.50 ms | 1.00 to 2.00 | 2 |"), "{text}");
         assert!(dir.path().join("benchmark-latency.svg").exists());
         assert!(dir.path().join("benchmark.json").exists());
+    }
+
+    #[test]
+    fn each_machine_is_told_once_with_the_sum_of_its_runs() {
+        let on = |machine: &str, runs: usize, minutes: usize| {
+            format!("{machine}, 2 cores; {runs} run(s) in {minutes} minutes.")
+        };
+        assert_eq!(
+            each_once(&[on("A", 3, 15), on("B", 1, 2), on("A", 1, 6)]),
+            format!("{}\n\n{}", on("A", 4, 21), on("B", 1, 2))
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{
     bare::Shape,
     ground::{Ground, Mode},
+    numbers::Samples,
     probe,
     report::{Figure, Report},
 };
@@ -22,9 +23,11 @@ use crate::{
     relay::{Record, Relay},
 };
 
-/// Pods a second of the series that are disturbed, and how many pods each has.
+/// Pods a second of the series that are disturbed, how many pods each has, and how many there are: SPIRE reads its tables anew
+/// every five seconds, and how that falls together with what disturbs is chance.
 pub(super) const RATE: f64 = 20.0;
 pub(super) const COUNT: usize = 200;
+const TURNS: usize = 3;
 /// As the registrar updates: one of four calls, and no more of them in it than take a quarter of the time of a batch.
 const UPDATES: Shape = Shape {
     batch: 50,
@@ -45,13 +48,11 @@ pub async fn disturbances(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let pods = ground.pods;
-    let quiet = ground.series(COUNT, Some(RATE)).await?;
-    let quiet = quiet.after_delivery.percentile(99.0);
+    let quiet = ground.others_p99().await?;
     registrar.process.kill();
     let mut busy = ground.registrar("drift_interval = \"1s\"")?;
     ground.ready(&mut busy).await?;
-    let compared = ground.series(COUNT, Some(RATE)).await?;
-    let compared = compared.after_delivery.percentile(99.0);
+    let compared = ground.others_p99().await?;
     report.add(Figure {
         what: "p99 of a new pod while all entries are compared, beside quiet".into(),
         pods,
@@ -64,29 +65,16 @@ pub async fn disturbances(
         met: compared <= 3.0 * quiet,
     });
     busy.process.kill();
-    let events = ground.plane.entry_events()?;
-    let mut changing = ground.registrar("x509_svid_ttl = \"2h\"")?;
-    while ground.plane.entry_events()? == events {
-        changing.process.must_run()?;
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    let (mut changed, mut took) = (Samples::default(), Samples::default());
+    for hours in 2..2 + TURNS {
+        let (seen, seconds) = ground.all_updated(hours).await?;
+        changed.append(seen);
+        took.add(seconds);
     }
-    // As long as the changes take, at about 1,500 a second.
-    let count = (pods as f64 / 1_500.0 * RATE).clamp(20.0, COUNT as f64) as usize;
-    let begun = Instant::now();
-    let all = async {
-        eventually("all are updated", async || {
-            match changing.get("/readyz").await {
-                Ok((200, _)) => Ok(begun.elapsed().as_secs_f64()),
-                other => Err(other),
-            }
-        })
-        .await
-    };
-    let (changed, took) = tokio::join!(ground.series(count, Some(RATE)), all);
-    let changed = changed?.after_delivery.percentile(99.0);
-    changing.process.kill();
+    let (changed, took) = (changed.percentile(99.0), took.median());
     // A bare client that updates as many, as the registrar does: what the server has left for a create.
-    let all = ground.bare.update_all(10_800, UPDATES);
+    let count = while_updated(pods);
+    let all = ground.bare.update_all(18_000, UPDATES);
     let created = ground.entries(0, count);
     let (all, bare) = tokio::join!(all, ground.bare.single(created, Some(RATE)));
     let (all, bare) = (all?, bare?.percentile(99.0));
@@ -96,13 +84,54 @@ pub async fn disturbances(
         unit: "times".into(),
         value: changed / quiet,
         beside: format!(
-            "p99 {changed:.1} ms, quiet {quiet:.1} ms; all updated in {took:.1} s; bare RPC beside a bare client that \
-             updates {all} entries {bare:.1} ms"
+            "p99 {changed:.1} ms, quiet {quiet:.1} ms; all updated in {took:.1} s, {TURNS} times; bare RPC beside a bare client \
+             that updates {all} entries {bare:.1} ms"
         ),
         target: "<= 3 times".into(),
         met: changed <= 3.0 * quiet,
     });
     Ok(())
+}
+
+/// How many pods are made at [`RATE`] while all entries are updated, at about 1,500 a second.
+fn while_updated(pods: usize) -> usize {
+    (pods as f64 / 1_500.0 * RATE).clamp(20.0, COUNT as f64) as usize
+}
+
+impl Ground {
+    /// The p99 of new pods at [`RATE`], in milliseconds.
+    pub(super) async fn others_p99(&mut self) -> anyhow::Result<f64> {
+        let mut seen = Samples::default();
+        for _ in 0..TURNS {
+            seen.append(self.series(COUNT, Some(RATE)).await?.after_delivery);
+        }
+        Ok(seen.percentile(99.0))
+    }
+
+    /// Lets a registrar that gives certificates so many hours change all entries: the latencies of new pods meanwhile, and how
+    /// long it took, in seconds.
+    async fn all_updated(&mut self, hours: usize) -> anyhow::Result<(Samples, f64)> {
+        let events = self.plane.entry_events()?;
+        let mut registrar = self.registrar(&format!("x509_svid_ttl = \"{hours}h\""))?;
+        while self.plane.entry_events()? == events {
+            registrar.process.must_run()?;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let begun = Instant::now();
+        let all = async {
+            eventually("all are updated", async || {
+                match registrar.get("/readyz").await {
+                    Ok((200, _)) => Ok(begun.elapsed().as_secs_f64()),
+                    other => Err(other),
+                }
+            })
+            .await
+        };
+        let seen = self.series(while_updated(self.pods), Some(RATE));
+        let (seen, took) = tokio::join!(seen, all);
+        registrar.process.kill();
+        Ok((seen?.after_delivery, took))
+    }
 }
 
 /// Thousands of pods in seconds, and their end, against a server that answers late.
