@@ -22,7 +22,9 @@ pub struct Reporter {
     metrics: Metrics,
     events: EventPublisher,
     namespace: String,
-    throttle: Throttle,
+    lines: Throttle,
+    events_of_namespace: Throttle,
+    events_of_object: Throttle,
 }
 
 impl Reporter {
@@ -32,7 +34,9 @@ impl Reporter {
             metrics,
             events,
             namespace,
-            throttle: Throttle::default(),
+            lines: Throttle::by_namespace(),
+            events_of_namespace: Throttle::by_namespace(),
+            events_of_object: Throttle::by_object(),
         }
     }
 
@@ -151,7 +155,7 @@ impl Reporter {
     fn is_heard(&self, machine: &Reconciler, subject: &Subject) -> bool {
         let object = machine.object_of(subject);
         let namespace = object.as_ref().map_or("", |(key, _)| &key.namespace);
-        self.throttle.admits(namespace, Instant::now())
+        self.lines.admits(namespace, Instant::now())
     }
 
     fn tell_of_ourselves(&self, fact: &Fact) {
@@ -249,6 +253,14 @@ impl Reporter {
         let Some((object, uid)) = machine.object_of(subject) else {
             return;
         };
+        // The object last: of those whose Events are left out for their namespace's sake nothing is remembered.
+        let (now, kind) = (Instant::now(), format!("{object} {reason}"));
+        let heard = self.events_of_namespace.admits(&object.namespace, now)
+            && self.events_of_object.admits(&kind, now);
+        if !heard {
+            self.metrics.events_dropped.inc();
+            return;
+        }
         self.publish(EventNote {
             object: Regarding::from(&object),
             uid,
@@ -281,7 +293,10 @@ impl Reporter {
 
     /// Shows where the machine stands.
     pub fn show(&self, status: &Status) {
-        for (namespace, lines) in self.throttle.ended(Instant::now()) {
+        let now = Instant::now();
+        self.events_of_namespace.ended(now);
+        self.events_of_object.ended(now);
+        for (namespace, lines) in self.lines.ended(now) {
             warn!(
                 namespace,
                 lines, "Left out lines about objects of a namespace that gives cause for too many"

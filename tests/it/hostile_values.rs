@@ -133,6 +133,38 @@ async fn an_illegal_value_leaves_the_entry_as_it_is_until_it_is_corrected_or_rem
 }
 
 #[tokio::test]
+async fn a_pod_that_is_held_again_and_again_is_told_ten_times() {
+    const KEY: &str = "hostile.test/again";
+    let b = shared("hostile-again").await;
+    let registrar = b.registrar(&configuration(KEY)).await;
+    let pod = PodSpec::new("hostile-again", "a").annotation(KEY, "//value-0");
+    b.cluster.pod(&pod).await.expect("pod");
+    for n in 1..=12 {
+        let before = format!("//value-{}", n - 1);
+        eventually("the value is held", async || {
+            let log = registrar.process.log();
+            log.contains(&before).then_some(()).ok_or(log)
+        })
+        .await;
+        let value = format!("//value-{n}");
+        b.cluster
+            .annotate("hostile-again", "a", KEY, Some(&value))
+            .await
+            .expect("annotated");
+    }
+    eventually("ten Events, and three left out", async || {
+        let events = b.cluster.events("hostile-again", "a").await;
+        let events = events.map_err(|e| e.to_string())?.len();
+        let left_out = registrar.metric("events_dropped_total").await;
+        match (events, left_out.map_err(|e| e.to_string())?) {
+            (10, 3.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_empty_label_is_held_not_registered() {
     let b = shared("hostile-label").await;
     let _registrar = b.registrar("pod_label = \"id\"").await;

@@ -197,7 +197,7 @@ impl Metrics {
             last_compared: b.add("last_sync_timestamp_seconds", "gauge", "", "When all entries were last compared with the server, in seconds since 1970", FloatGauge::default()),
             admission_requests: b.add("admission_requests_total", "counter", "outcome", "Requests to the admission webhook: answered, failed (HTTP 500: failurePolicy decides), refused (HTTP 4xx)", Family::default()),
             admission_seconds: b.add("admission_seconds", "histogram", "", "Duration of requests to the admission webhook", latency_histogram()),
-            events_dropped: b.add("events_dropped_total", "counter", "", "Kubernetes Events that found no room in the queue", Counter::default()),
+            events_dropped: b.add("events_dropped_total", "counter", "", "Kubernetes Events that found no room in the queue, or were too many about an object or a namespace", Counter::default()),
             kube_calls: b.add("kubernetes_calls_total", "counter", "operation, outcome", "Calls to the Kubernetes API that write SpiffeIDs or read their definition (crd mode)", Family::default()),
             definition: b.add("spiffe_id_definition", "gauge", "", "1 while the CustomResourceDefinition of SpiffeIDs is there (crd mode)", Gauge::default()),
             registry: Arc::new(b.registry),
