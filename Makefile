@@ -26,7 +26,7 @@ help:
 	@echo 'make demo   the main job on a real control plane, from nothing to an SVID (cold 20 min, warm 1 min)'
 	@echo 'make test   everything: format, lints, fast tests, tests on the real control plane (cold 30 min, warm 5 min)'
 	@echo 'make check  format, lints and dependencies only'
-	@echo 'make bench  what it costs beside the raw limits (N=1000,10000 RUNS=1 ROWS=...; about 20 min)'
+	@echo 'make bench  what it costs beside the raw limits (N=1000,10000 RUNS=1 ROWS=...; about 45 min)'
 	@echo 'make bench-publish  puts the runs in target/bench/runs together into docs/benchmark.md'
 	@echo 'make instructions  counts processor instructions of events, rules and decoding, which are the same on every run; needs'
 	@echo '            valgrind (cold 15 min, warm 6 min)'
