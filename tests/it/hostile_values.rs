@@ -165,6 +165,21 @@ async fn a_pod_that_is_held_again_and_again_is_told_ten_times() {
 }
 
 #[tokio::test]
+async fn a_namespace_with_many_pods_that_are_held_at_once_is_told_of_each() {
+    const KEY: &str = "hostile.test/many";
+    let b = shared("hostile-many").await;
+    let _registrar = b.registrar(&configuration(KEY)).await;
+    let names: Vec<String> = (0..70).map(|n| format!("bad-{n}")).collect();
+    for name in &names {
+        let pod = PodSpec::new("hostile-many", name).annotation(KEY, "//value");
+        b.cluster.pod(&pod).await.expect("pod");
+    }
+    for name in &names {
+        is_told_why(&b, name, &["IllegalPath"]).await;
+    }
+}
+
+#[tokio::test]
 async fn an_empty_label_is_held_not_registered() {
     let b = shared("hostile-label").await;
     let _registrar = b.registrar("pod_label = \"id\"").await;

@@ -111,6 +111,13 @@ impl EventPublisher {
         (Self { queue: Some(queue) }, task)
     }
 
+    /// Whether half of the queue is free: whoever has been told of enough leaves the other half to others.
+    pub fn has_room(&self) -> bool {
+        self.queue
+            .as_ref()
+            .is_none_or(|queue| queue.capacity() >= QUEUE / 2)
+    }
+
     /// Queues one. Returns whether there was room.
     pub fn publish(&self, note: EventNote) -> bool {
         self.queue
@@ -155,4 +162,33 @@ fn shortened(note: &str) -> String {
         end -= 1;
     }
     note[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_while_half_of_the_queue_is_free_and_who_needs_none_may_fill_it() {
+        let (queue, _notes) = mpsc::channel(QUEUE);
+        let publisher = EventPublisher { queue: Some(queue) };
+        let note = EventNote {
+            object: Regarding {
+                api_version: "v1",
+                kind: "Pod",
+                namespace: "ns".into(),
+                name: "a".into(),
+            },
+            uid: None,
+            warning: true,
+            reason: "IllegalPath".into(),
+            note: "why".into(),
+        };
+        for n in 0..QUEUE {
+            assert_eq!(publisher.has_room(), n <= QUEUE / 2, "after {n}");
+            assert!(publisher.publish(note.clone()), "after {n}");
+        }
+        assert!(!publisher.publish(note));
+        assert!(EventPublisher::silent().has_room());
+    }
 }

@@ -194,6 +194,11 @@ async fn main() -> anyhow::Result<()> {
             "{pods} pods need {needed:.0} GiB of free memory, this machine has {free:.1}: choose a smaller N"
         );
     }
+    let cores = std::thread::available_parallelism()?.get();
+    ensure!(
+        cores > 1 || !has("neighbour"),
+        "the row neighbour needs two cores, this machine has one: name the other rows with ROWS"
+    );
     let begun = Instant::now();
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let mut report = Report::new(RELEASE);
